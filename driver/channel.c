@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One DMA channel: its rings, and the transfer that is in them.
+ *
+ * The ring holds descriptors of one transfer at a time, in at most GL_BATCHES
+ * chains with a completion each, so that the card has the next chain when it
+ * ends one. Ending a transfer early is then simply stopping the channel: no
+ * one else's descriptors are in it.
+ *
+ * The card is not trusted: a completion that doesn't fit what was asked for
+ * fails the transfer and restarts the channel.
+ */
+#include <linux/delay.h>
+#include <linux/iopoll.h>
+#include <linux/moduleparam.h>
+#include <linux/sizes.h>
+#include <linux/timekeeping.h>
+
+#include "gl.h"
+
+static unsigned int ring_log2 = 12;
+module_param(ring_log2, uint, 0444);
+MODULE_PARM_DESC(ring_log2, "log2 of the descriptors in a ring, 4 to 16 (12)");
+
+#define GL_STOP_TIMEOUT_US	(5 * USEC_PER_SEC)
+
+static u32 gl_chan_read(struct gl_chan *chan, u32 reg)
+{
+	return readl(chan->regs + reg);
+}
+
+static void gl_chan_write(struct gl_chan *chan, u32 reg, u32 value)
+{
+	writel(value, chan->regs + reg);
+}
+
+static u64 gl_chan_bytes(struct gl_chan *chan)
+{
+	u32 lo = gl_chan_read(chan, GL_CH_BYTES_LO);
+
+	return lo | (u64)gl_chan_read(chan, GL_CH_BYTES_HI) << 32;
+}
+
+static void gl_chan_start(struct gl_chan *chan)
+{
+	memset(chan->cpl, 0, chan->entries * sizeof(*chan->cpl));
+	chan->tail = 0;
+	chan->done = 0;
+	chan->cpl_seen = 0;
+	chan->batches = 0;
+	gl_chan_write(chan, GL_CH_RING_LO, lower_32_bits(chan->ring_dma));
+	gl_chan_write(chan, GL_CH_RING_HI, upper_32_bits(chan->ring_dma));
+	gl_chan_write(chan, GL_CH_CPL_LO, lower_32_bits(chan->cpl_dma));
+	gl_chan_write(chan, GL_CH_CPL_HI, upper_32_bits(chan->cpl_dma));
+	gl_chan_write(chan, GL_CH_RING_LOG2, ilog2(chan->entries));
+	gl_chan_write(chan, GL_CH_VECTOR, chan->index % chan->card->nvec);
+	gl_chan_write(chan, GL_CH_CTRL, GL_BIT(GL_CH_CTRL_ENABLE) |
+		      GL_BIT(GL_CH_CTRL_IRQ));
+	chan->running = true;
+}
+
+/*
+ * When this returns the card no longer touches memory through this channel. A
+ * card that won't stop loses the bus: memory it may still write must not be
+ * given to anyone else.
+ */
+static void gl_chan_stop(struct gl_chan *chan)
+{
+	u32 status;
+
+	if (!chan->running)
+		return;
+	gl_chan_write(chan, GL_CH_CTRL, 0);
+	if (readl_poll_timeout(chan->regs + GL_CH_STATUS, status,
+			       !(status & GL_BIT(GL_CH_STATUS_RUNNING)) ||
+			       status == ~0U, 50, GL_STOP_TIMEOUT_US)) {
+		dev_err(gl_dev(chan->card),
+			"channel %u does not stop; taking the bus away from the card\n",
+			chan->index);
+		pci_clear_master(chan->card->pdev);
+		chan->dead = true;
+	}
+	chan->running = false;
+}
+
+static void gl_chan_fill(struct gl_chan *chan)
+{
+	struct gl_xfer *xfer = chan->active;
+	bool to_card = xfer->direction == GIGALOCK_DIR_TO_CARD;
+	bool rung = false;
+
+	while (chan->batches < GL_BATCHES && xfer->queued < xfer->length) {
+		struct gl_batch *batch = &chan->batch[chan->batches];
+		struct gl_desc *desc = NULL;
+
+		batch->descs = 0;
+		batch->bytes = 0;
+		while (batch->descs < chan->entries / GL_BATCHES &&
+		       xfer->queued < xfer->length) {
+			u64 card = xfer->card_offset + xfer->queued;
+			u16 flags = 0;
+			dma_addr_t addr;
+			u64 len;
+
+			len = gl_lock_next(xfer->lock, &xfer->pos,
+					   min(chan->card->max_xfer,
+					       xfer->length - xfer->queued), &addr);
+			if (xfer->flags & GIGALOCK_XFER_CRC)
+				flags = GL_DESC_F_CRC |
+					(xfer->queued ? 0 : GL_DESC_F_CRC_INIT);
+			desc = &chan->ring[chan->tail & (chan->entries - 1)];
+			desc->op = cpu_to_le16(to_card ? GL_OP_H2C : GL_OP_C2H);
+			desc->flags = cpu_to_le16(flags);
+			desc->cookie = cpu_to_le32(xfer->tag);
+			desc->src = cpu_to_le64(to_card ? addr : card);
+			desc->dst = cpu_to_le64(to_card ? card : addr);
+			desc->len = cpu_to_le64(len);
+			chan->tail++;
+			batch->descs++;
+			batch->bytes += len;
+			xfer->queued += len;
+		}
+		desc->flags |= cpu_to_le16(GL_DESC_F_CPL | GL_DESC_F_IRQ);
+		chan->batches++;
+		rung = true;
+	}
+	if (rung) {
+		/* Descriptors before the doorbell; writel() orders them. */
+		gl_chan_write(chan, GL_CH_DOORBELL, chan->tail);
+	}
+}
+
+static void gl_chan_next(struct gl_chan *chan)
+{
+	struct gl_xfer *xfer;
+
+	if (chan->active || chan->dead || chan->resting)
+		return;
+	xfer = list_first_entry_or_null(&chan->queue, struct gl_xfer, node);
+	if (!xfer)
+		return;
+	list_del_init(&xfer->node);
+	if (!chan->running)
+		gl_chan_start(chan);
+	chan->active = xfer;
+	xfer->tag = ++chan->next_tag;
+	xfer->base = gl_chan_bytes(chan);
+	xfer->begin_ns = ktime_get_ns();
+	WRITE_ONCE(xfer->state, GIGALOCK_XFER_RUNNING);
+	gl_lock_seek(xfer->lock, (u64)xfer->pos.offset, &xfer->pos);
+	gl_chan_fill(chan);
+}
+
+static void gl_chan_finish(struct gl_chan *chan, int status,
+			   const struct gl_fail *fail)
+{
+	struct gl_xfer *xfer = chan->active;
+
+	chan->active = NULL;
+	xfer->elapsed_ns = ktime_get_ns() - xfer->begin_ns;
+	gl_xfer_done(xfer, status, fail);
+}
+
+/* End the running transfer whatever the card still does with it. */
+static void gl_chan_abort(struct gl_chan *chan, int status,
+			  const struct gl_fail *fail)
+{
+	struct gl_xfer *xfer = chan->active;
+
+	if (status != -EIO && chan->running && gl_chan_read(chan, GL_CH_STATUS) != ~0U) {
+		gl_chan_stop(chan);
+		xfer->bytes = min(gl_chan_bytes(chan) - xfer->base, xfer->length);
+	} else {
+		gl_chan_stop(chan);
+	}
+	gl_chan_finish(chan, status, fail);
+}
+
+static void gl_chan_device_error(struct gl_chan *chan, u32 code, u64 fault_addr)
+{
+	struct gl_fail fail = {};
+
+	chan->active->fault_addr = fault_addr;
+	gl_fail_set(&fail, GIGALOCK_REASON_DEVICE_ERROR, GIGALOCK_STAGE_TRANSFER,
+		    -EIO, 0, code, fault_addr);
+	fail.unit = GIGALOCK_UNIT_COUNT;
+	gl_chan_abort(chan, -EIO, &fail);
+}
+
+static void gl_chan_complete(struct gl_chan *chan, const struct gl_cpl *cpl)
+{
+	struct gl_xfer *xfer = chan->active;
+	u32 status = le32_to_cpu(cpl->status);
+	u64 bytes = le64_to_cpu(cpl->bytes);
+	struct gl_batch batch;
+
+	if (!xfer || !chan->batches || le32_to_cpu(cpl->cookie) != xfer->tag) {
+		dev_warn_ratelimited(gl_dev(chan->card),
+				     "channel %u: completion of nothing, cookie %u\n",
+				     chan->index, le32_to_cpu(cpl->cookie));
+		if (xfer)
+			gl_chan_device_error(chan, GL_ERR_CPL_WRITE, 0);
+		return;
+	}
+	batch = chan->batch[0];
+	if (status || bytes != batch.bytes) {
+		xfer->bytes += min(bytes, batch.bytes);
+		gl_chan_device_error(chan, status ?: GL_ERR_CPL_WRITE,
+				     le64_to_cpu(cpl->fault_addr));
+		return;
+	}
+	xfer->bytes += bytes;
+	chan->done += batch.descs;
+	chan->batches--;
+	memmove(chan->batch, chan->batch + 1, chan->batches * sizeof(batch));
+	if (xfer->bytes == xfer->length) {
+		xfer->crc = le32_to_cpu(cpl->crc);
+		gl_chan_finish(chan, 0, NULL);
+	} else {
+		gl_chan_fill(chan);
+	}
+}
+
+/* Take in what the card has completed. */
+static void gl_chan_reap_locked(struct gl_chan *chan)
+{
+	bool any = false;
+	u32 status;
+
+	while (chan->running) {
+		struct gl_cpl *cpl = &chan->cpl[chan->cpl_seen & (chan->entries - 1)];
+		struct gl_cpl copy;
+
+		if (le32_to_cpu(READ_ONCE(cpl->seq)) != chan->cpl_seen + 1)
+			break;
+		/* The card writes seq last: read the rest after it. */
+		dma_rmb();
+		copy = *cpl;
+		chan->cpl_seen++;
+		any = true;
+		gl_chan_complete(chan, &copy);
+	}
+	if (!any && chan->active) {
+		status = gl_chan_read(chan, GL_CH_STATUS);
+		if (status == ~0U) {
+			struct gl_fail fail = {};
+
+			gl_fail_set(&fail, GIGALOCK_REASON_DEVICE_GONE,
+				    GIGALOCK_STAGE_TRANSFER, -ENODEV, 0,
+				    chan->active->length, 0);
+			gl_chan_abort(chan, -ENODEV, &fail);
+		} else if (status & GL_BIT(GL_CH_STATUS_HALTED)) {
+			gl_chan_device_error(chan, GL_FIELD(status, GL_CH_STATUS_ERROR),
+					     0);
+		}
+	}
+	gl_chan_next(chan);
+}
+
+void gl_chan_reap(struct gl_chan *chan)
+{
+	mutex_lock(&chan->lock);
+	gl_chan_reap_locked(chan);
+	mutex_unlock(&chan->lock);
+}
+
+int gl_chan_queue(struct gl_chan *chan, struct gl_xfer *xfer)
+{
+	int err = 0;
+
+	mutex_lock(&chan->lock);
+	if (chan->dead) {
+		err = -ENODEV;
+	} else {
+		kref_get(&xfer->ref);
+		list_add_tail(&xfer->node, &chan->queue);
+		gl_chan_next(chan);
+	}
+	mutex_unlock(&chan->lock);
+	return err;
+}
+
+static void gl_chan_cancelled(struct gl_chan *chan, struct gl_xfer *xfer)
+{
+	struct gl_fail fail = {};
+
+	gl_fail_set(&fail, GIGALOCK_REASON_CANCELLED, GIGALOCK_STAGE_TRANSFER,
+		    -ECANCELED, 0, xfer->length, xfer->bytes);
+	if (chan->active == xfer)
+		gl_chan_abort(chan, -ECANCELED, &fail);
+	else
+		gl_xfer_done(xfer, -ECANCELED, &fail);
+}
+
+void gl_chan_cancel(struct gl_chan *chan, struct gl_xfer *xfer)
+{
+	mutex_lock(&chan->lock);
+	if (chan->active == xfer || !list_empty(&xfer->node)) {
+		if (READ_ONCE(xfer->state) != GIGALOCK_XFER_DONE) {
+			list_del_init(&xfer->node);
+			gl_chan_cancelled(chan, xfer);
+			gl_chan_next(chan);
+		}
+	}
+	mutex_unlock(&chan->lock);
+}
+
+u64 gl_chan_progress(struct gl_chan *chan, struct gl_xfer *xfer)
+{
+	u64 bytes;
+
+	mutex_lock(&chan->lock);
+	gl_chan_reap_locked(chan);
+	bytes = xfer->bytes;
+	if (chan->active == xfer)
+		bytes = min(max(bytes, gl_chan_bytes(chan) - xfer->base),
+			    xfer->length);
+	mutex_unlock(&chan->lock);
+	return bytes;
+}
+
+/* For good: the card is going. Everyone who waits is told. */
+void gl_chan_kill(struct gl_chan *chan)
+{
+	struct gl_fail fail = {};
+	struct gl_xfer *xfer;
+
+	mutex_lock(&chan->lock);
+	chan->dead = true;
+	gl_chan_stop(chan);
+	gl_fail_set(&fail, GIGALOCK_REASON_DEVICE_GONE, GIGALOCK_STAGE_TRANSFER,
+		    -ENODEV, 0, 0, 0);
+	if (chan->active) {
+		fail.request = chan->active->length;
+		gl_chan_finish(chan, -ENODEV, &fail);
+	}
+	while ((xfer = list_first_entry_or_null(&chan->queue, struct gl_xfer, node))) {
+		list_del_init(&xfer->node);
+		fail.request = xfer->length;
+		gl_xfer_done(xfer, -ENODEV, &fail);
+	}
+	mutex_unlock(&chan->lock);
+}
+
+/* Before a reset or sleep: what runs is lost, what waits goes on afterwards. */
+void gl_chan_rest(struct gl_chan *chan)
+{
+	mutex_lock(&chan->lock);
+	chan->resting = true;
+	if (chan->active)
+		gl_chan_cancelled(chan, chan->active);
+	gl_chan_stop(chan);
+	mutex_unlock(&chan->lock);
+}
+
+void gl_chan_wake(struct gl_chan *chan)
+{
+	mutex_lock(&chan->lock);
+	chan->resting = false;
+	gl_chan_next(chan);
+	mutex_unlock(&chan->lock);
+}
+
+int gl_chan_init(struct gl_card *card, unsigned int index)
+{
+	struct gl_chan *chan = &card->chan[index];
+	u32 cap = readl(card->regs + GL_REG_CAP);
+	u32 most = min_t(u32, GL_FIELD(cap, GL_CAP_MAX_RING), GL_MAX_RING_LOG2);
+
+	if (ring_log2 < GL_MIN_RING_LOG2 || ring_log2 > GL_MAX_RING_LOG2) {
+		dev_err(gl_dev(card), "ring_log2=%u is not within %u to %u\n",
+			ring_log2, GL_MIN_RING_LOG2, GL_MAX_RING_LOG2);
+		return -EINVAL;
+	}
+	chan->card = card;
+	chan->index = index;
+	chan->regs = card->regs + GL_CH(index);
+	chan->entries = BIT(min(ring_log2, most));
+	mutex_init(&chan->lock);
+	INIT_LIST_HEAD(&chan->queue);
+
+	chan->ring = dma_alloc_coherent(gl_dev(card),
+					chan->entries * sizeof(*chan->ring),
+					&chan->ring_dma, GFP_KERNEL);
+	chan->cpl = dma_alloc_coherent(gl_dev(card),
+				       chan->entries * sizeof(*chan->cpl),
+				       &chan->cpl_dma, GFP_KERNEL);
+	if (!chan->ring || !chan->cpl) {
+		gl_chan_destroy(chan);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void gl_chan_destroy(struct gl_chan *chan)
+{
+	if (chan->ring)
+		dma_free_coherent(gl_dev(chan->card),
+				  chan->entries * sizeof(*chan->ring),
+				  chan->ring, chan->ring_dma);
+	if (chan->cpl)
+		dma_free_coherent(gl_dev(chan->card),
+				  chan->entries * sizeof(*chan->cpl),
+				  chan->cpl, chan->cpl_dma);
+	chan->ring = NULL;
+	chan->cpl = NULL;
+}

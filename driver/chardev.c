@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The character device: open files and the calls on them.
+ */
+#include <linux/fs.h>
+#include <linux/idr.h>
+#include <linux/poll.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "gl.h"
+
+#define GL_MINORS	256
+
+static dev_t gl_devt;
+static struct class *gl_class;
+static DEFINE_IDA(gl_minors);
+
+/* ---- the calls ---- */
+
+/* Every argument struct, big enough and aligned for all. */
+union gl_arg {
+	u32 size;
+	struct gigalock_info info;
+	struct gigalock_lock lock;
+	struct gigalock_unlock unlock;
+	struct gigalock_sync sync;
+	struct gigalock_submit submit;
+	struct gigalock_wait wait;
+	struct gigalock_cancel cancel;
+	struct gigalock_progress progress;
+	struct gigalock_failures failures;
+};
+
+static int gl_ioc_info(struct gl_file *file, union gl_arg *u)
+{
+	struct gl_card *card = file->card;
+	struct gigalock_info *arg = &u->info;
+	size_t most = dma_max_mapping_size(gl_dev(card));
+	u32 size = arg->size;
+
+	if (arg->flags)
+		return -EINVAL;
+	memset(arg, 0, sizeof(*arg));
+	arg->size = min_t(u32, size, sizeof(*arg));
+	arg->abi_version = GIGALOCK_ABI_VERSION;
+	arg->device_version = card->version;
+	arg->channels = card->nchan;
+	arg->address_width = card->addr_width;
+	arg->card_bytes = card->card_bytes;
+	arg->max_xfer_bytes = card->max_xfer;
+	arg->strategies = BIT(GIGALOCK_STRATEGY_COUNT) - 1;
+	arg->locks = atomic_read(&card->locks);
+	arg->locked_bytes = atomic64_read(&card->locked_bytes);
+	spin_lock(&card->log_lock);
+	arg->failures = card->log_seq;
+	spin_unlock(&card->log_lock);
+	arg->buddy_max_bytes = gl_buddy_max();
+	arg->swiotlb_max_bytes = most == SIZE_MAX ? 0 : most;
+	arg->iommu = gl_card_translates(card);
+	strscpy(arg->bus, pci_name(card->pdev), sizeof(arg->bus));
+	return 0;
+}
+
+static int gl_ioc_lock(struct gl_file *file, union gl_arg *u)
+{
+	struct gigalock_lock *arg = &u->lock;
+	struct gigalock_failure failure;
+	struct gl_fail fail = {};
+	struct gl_who who;
+	int err;
+
+	err = gl_lock_create(file, arg, &fail);
+	if (!err)
+		return 0;
+	gl_who_am_i(&who);
+	gl_failure_record(file->card, &fail, &who, GIGALOCK_OP_LOCK,
+			  arg->strategy, arg->bytes, &failure);
+	gl_failure_to_user(arg->failure_addr, &failure);
+	return err;
+}
+
+static int gl_ioc_unlock(struct gl_file *file, union gl_arg *u)
+{
+	return gl_lock_remove(file, u->unlock.id);
+}
+
+static int gl_ioc_sync(struct gl_file *file, union gl_arg *u)
+{
+	return gl_lock_sync(file, &u->sync);
+}
+
+static int gl_ioc_submit(struct gl_file *file, union gl_arg *u)
+{
+	struct gigalock_submit *arg = &u->submit;
+	struct gigalock_failure failure;
+	struct gl_fail fail = {};
+	struct gl_lock *lock;
+	struct gl_who who;
+	u64 bytes = 0;
+	u32 strategy = 0;
+	int err;
+
+	err = gl_xfer_submit(file, arg, &fail);
+	if (!err)
+		return 0;
+	lock = gl_lock_get(file, arg->id, false);
+	if (lock) {
+		bytes = lock->bytes;
+		strategy = lock->strategy->number;
+		gl_lock_put(lock);
+	}
+	gl_who_am_i(&who);
+	gl_failure_record(file->card, &fail, &who, GIGALOCK_OP_TRANSFER, strategy,
+			  bytes, &failure);
+	gl_failure_to_user(arg->failure_addr, &failure);
+	return err;
+}
+
+static int gl_ioc_wait(struct gl_file *file, union gl_arg *u)
+{
+	return gl_xfer_wait(file, &u->wait);
+}
+
+static int gl_ioc_cancel(struct gl_file *file, union gl_arg *u)
+{
+	return gl_xfer_cancel(file, u->cancel.xfer);
+}
+
+static int gl_ioc_progress(struct gl_file *file, union gl_arg *u)
+{
+	return gl_xfer_progress(file, &u->progress);
+}
+
+static int gl_ioc_failures(struct gl_file *file, union gl_arg *u)
+{
+	return gl_failures_read(file->card, &u->failures);
+}
+
+struct gl_ioc {
+	unsigned int cmd;
+	u32 size;
+	u32 min_size;
+	int (*call)(struct gl_file *file, union gl_arg *arg);
+};
+
+/* min_size: up to and with the last field of ABI version 1. */
+#define GL_IOC(nr, fn, type, last) \
+	[_IOC_NR(nr)] = { nr, sizeof(struct type), \
+			  offsetofend(struct type, last), fn }
+
+static const struct gl_ioc gl_iocs[] = {
+	GL_IOC(GIGALOCK_IOC_INFO, gl_ioc_info, gigalock_info, bus),
+	GL_IOC(GIGALOCK_IOC_LOCK, gl_ioc_lock, gigalock_lock, lock_ns),
+	GL_IOC(GIGALOCK_IOC_UNLOCK, gl_ioc_unlock, gigalock_unlock, id),
+	GL_IOC(GIGALOCK_IOC_SYNC, gl_ioc_sync, gigalock_sync, length),
+	GL_IOC(GIGALOCK_IOC_SUBMIT, gl_ioc_submit, gigalock_submit, reserved),
+	GL_IOC(GIGALOCK_IOC_WAIT, gl_ioc_wait, gigalock_wait, status),
+	GL_IOC(GIGALOCK_IOC_CANCEL, gl_ioc_cancel, gigalock_cancel, xfer),
+	GL_IOC(GIGALOCK_IOC_PROGRESS, gl_ioc_progress, gigalock_progress, flags),
+	GL_IOC(GIGALOCK_IOC_FAILURES, gl_ioc_failures, gigalock_failures, record_size),
+};
+
+static long gl_ioctl_one(struct gl_file *file, const struct gl_ioc *ioc,
+			 void __user *from)
+{
+	union gl_arg arg = {};
+	u32 size;
+	int err;
+
+	if (get_user(size, (u32 __user *)from))
+		return -EFAULT;
+	if (size < ioc->min_size)
+		return -EINVAL;
+	if (size > PAGE_SIZE)
+		return -E2BIG;
+	err = copy_struct_from_user(&arg, ioc->size, from, size);
+	if (err)
+		return err;
+	/* It may have changed under us; what was checked counts. */
+	arg.size = size;
+	err = ioc->call(file, &arg);
+	if (err)
+		return err;
+	if (copy_to_user(from, &arg, min(size, ioc->size)))
+		return -EFAULT;
+	return 0;
+}
+
+static long gl_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
+{
+	struct gl_file *file = filp->private_data;
+	struct gl_card *card = file->card;
+	const struct gl_ioc *ioc;
+	long err;
+	int idx;
+
+	if (_IOC_NR(cmd) >= ARRAY_SIZE(gl_iocs))
+		return -ENOTTY;
+	ioc = &gl_iocs[_IOC_NR(cmd)];
+	if (ioc->cmd != cmd)
+		return -ENOTTY;
+
+	idx = srcu_read_lock(&card->srcu);
+	if (READ_ONCE(card->gone))
+		err = -ENODEV;
+	else
+		err = gl_ioctl_one(file, ioc, (void __user *)arg);
+	srcu_read_unlock(&card->srcu, idx);
+	return err;
+}
+
+static int gl_mmap(struct file *filp, struct vm_area_struct *vma)
+{
+	struct gl_file *file = filp->private_data;
+	struct gl_card *card = file->card;
+	int err, idx;
+
+	idx = srcu_read_lock(&card->srcu);
+	err = READ_ONCE(card->gone) ? -ENODEV : gl_lock_mmap(file, vma);
+	srcu_read_unlock(&card->srcu, idx);
+	return err;
+}
+
+static __poll_t gl_poll(struct file *filp, poll_table *table)
+{
+	struct gl_file *file = filp->private_data;
+	__poll_t mask = 0;
+
+	poll_wait(filp, &file->wait, table);
+	spin_lock(&file->done_lock);
+	if (!list_empty(&file->done))
+		mask = EPOLLIN | EPOLLRDNORM;
+	spin_unlock(&file->done_lock);
+	if (READ_ONCE(file->card->gone))
+		mask |= EPOLLHUP | EPOLLERR;
+	return mask;
+}
+
+/* ---- open files ---- */
+
+static int gl_open(struct inode *inode, struct file *filp)
+{
+	struct gl_card *card = container_of(inode->i_cdev, struct gl_card, cdev);
+	struct gl_file *file;
+
+	if (READ_ONCE(card->gone))
+		return -ENODEV;
+	file = kzalloc(sizeof(*file), GFP_KERNEL_ACCOUNT);
+	if (!file)
+		return -ENOMEM;
+	get_device(&card->chr);
+	file->card = card;
+	file->mapping = filp->f_mapping;
+	mutex_init(&file->lock);
+	xa_init_flags(&file->locks, XA_FLAGS_ALLOC1);
+	xa_init_flags(&file->xfers, XA_FLAGS_ALLOC1);
+	spin_lock_init(&file->done_lock);
+	INIT_LIST_HEAD(&file->done);
+	init_waitqueue_head(&file->wait);
+
+	mutex_lock(&card->files_lock);
+	list_add_tail(&file->node, &card->files);
+	mutex_unlock(&card->files_lock);
+	filp->private_data = file;
+	return nonseekable_open(inode, filp);
+}
+
+static int gl_release(struct inode *inode, struct file *filp)
+{
+	struct gl_file *file = filp->private_data;
+	struct gl_card *card = file->card;
+	struct gl_lock *lock;
+	unsigned long id;
+
+	/* Under the mutex: removal takes DMA mappings away under it too. */
+	mutex_lock(&card->files_lock);
+	list_del(&file->node);
+	gl_xfer_release_all(file);
+	xa_for_each(&file->locks, id, lock) {
+		xa_erase(&file->locks, id);
+		gl_lock_put(lock);
+	}
+	xa_destroy(&file->locks);
+	mutex_unlock(&card->files_lock);
+
+	kfree(file);
+	put_device(&card->chr);
+	return 0;
+}
+
+/* The card is gone and no call is inside: take what can't outlive it. */
+void gl_files_detach(struct gl_card *card)
+{
+	struct gl_file *file;
+	struct gl_lock *lock;
+	unsigned long id;
+
+	mutex_lock(&card->files_lock);
+	list_for_each_entry(file, &card->files, node) {
+		unmap_mapping_range(file->mapping, 0, 0, 1);
+		xa_for_each(&file->locks, id, lock)
+			gl_lock_detach(lock);
+	}
+	mutex_unlock(&card->files_lock);
+}
+
+static const struct file_operations gl_fops = {
+	.owner = THIS_MODULE,
+	.open = gl_open,
+	.release = gl_release,
+	.unlocked_ioctl = gl_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.mmap = gl_mmap,
+	.poll = gl_poll,
+	GL_NO_LLSEEK
+};
+
+/* ---- the device node ---- */
+
+static void gl_card_release(struct device *chr)
+{
+	struct gl_card *card = container_of(chr, struct gl_card, chr);
+
+	ida_free(&gl_minors, card->minor);
+	cleanup_srcu_struct(&card->srcu);
+	pci_dev_put(card->pdev);
+	kfree(card);
+}
+
+int gl_chardev_add(struct gl_card *card)
+{
+	int err;
+
+	card->minor = ida_alloc_max(&gl_minors, GL_MINORS - 1, GFP_KERNEL);
+	if (card->minor < 0)
+		return card->minor;
+	err = init_srcu_struct(&card->srcu);
+	if (err) {
+		ida_free(&gl_minors, card->minor);
+		return err;
+	}
+	/* From here on the memory belongs to the device's last reference. */
+	device_initialize(&card->chr);
+	card->chr.class = gl_class;
+	card->chr.parent = &card->pdev->dev;
+	card->chr.devt = MKDEV(MAJOR(gl_devt), card->minor);
+	card->chr.release = gl_card_release;
+	pci_dev_get(card->pdev);
+	cdev_init(&card->cdev, &gl_fops);
+	card->cdev.owner = THIS_MODULE;
+	return dev_set_name(&card->chr, GL_NAME "%d", card->minor);
+}
+
+int gl_chardev_init(void)
+{
+	int err = alloc_chrdev_region(&gl_devt, 0, GL_MINORS, GL_NAME);
+
+	if (err)
+		return err;
+	gl_class = gl_class_create(GL_NAME);
+	if (IS_ERR(gl_class)) {
+		unregister_chrdev_region(gl_devt, GL_MINORS);
+		return PTR_ERR(gl_class);
+	}
+	return 0;
+}
+
+void gl_chardev_exit(void)
+{
+	class_destroy(gl_class);
+	unregister_chrdev_region(gl_devt, GL_MINORS);
+	ida_destroy(&gl_minors);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Every difference between the kernels we build against (6.1 and later), and
+ * nothing else. The rest of the driver is written for the newest of them.
+ */
+#ifndef GIGALOCK_COMPAT_H
+#define GIGALOCK_COMPAT_H
+
+#include <linux/device/class.h>
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/version.h>
+
+/* class_create() lost its owner argument in 6.4. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+#define gl_class_create(name)	class_create(THIS_MODULE, name)
+#else
+#define gl_class_create(name)	class_create(name)
+#endif
+
+/* The VMA's flags became read-only to drivers in 6.3. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
+static inline void gl_vm_flags_set(struct vm_area_struct *vma, unsigned long flags)
+{
+	vma->vm_flags |= flags;
+}
+#else
+#define gl_vm_flags_set(vma, flags)	vm_flags_set(vma, flags)
+#endif
+
+/* The largest order of the page allocator: exclusive until 6.4, renamed in 6.8. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 4, 0)
+#define GL_MAX_PAGE_ORDER	(MAX_ORDER - 1)
+#elif LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define GL_MAX_PAGE_ORDER	MAX_ORDER
+#else
+#define GL_MAX_PAGE_ORDER	MAX_PAGE_ORDER
+#endif
+
+/*
+ * Third argument of alloc_contig_range(): the migrate type until the kernel
+ * that brought acr_flags_t. Up to 6.11 the pages come zeroed only where the
+ * kernel zeroes everything (init_on_alloc), whatever the caller's flags say.
+ */
+#ifdef ACR_FLAGS_NONE
+#define GL_CONTIG_KIND		ACR_FLAGS_NONE
+#else
+#define GL_CONTIG_KIND		MIGRATE_MOVABLE
+#endif
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#define GL_CONTIG_HONOURS_ZERO	0
+#else
+#define GL_CONTIG_HONOURS_ZERO	1
+#endif
+
+/*
+ * A long-term pin for reading only: until 6.2 it could be left with a page that
+ * copy-on-write takes away, so it is asked for as a forced write.
+ */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define GL_GUP_READ		(FOLL_WRITE | FOLL_FORCE)
+#else
+#define GL_GUP_READ		0
+#endif
+
+/* .llseek = no_llseek was dropped when NULL came to mean the same, in 6.12. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+#define GL_NO_LLSEEK		.llseek = no_llseek,
+#else
+#define GL_NO_LLSEEK
+#endif
+
+#endif /* GIGALOCK_COMPAT_H */

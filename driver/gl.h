@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * gigalock driver: the objects and how they hold each other.
+ *
+ *   card   one bound PCI function. Holds its channels and the failure log.
+ *          Kept alive by the driver core and by every open file.
+ *   file   one open(). Holds locks and transfers by id.
+ *   lock   memory for DMA. Held by its file, by its mappings and by its
+ *          transfers.
+ *   xfer   one transfer. Held by its file until reaped and by its channel
+ *          until done.
+ *
+ * Removal: gl_card.gone is set, every channel is stopped for good and every
+ * transfer ended; then an SRCU grace period waits for the calls still inside.
+ * Only then are DMA mappings taken from the locks of files still open. SRCU
+ * and not a rwsem: mmap() comes with mmap_lock held, other calls take
+ * mmap_lock inside.
+ *
+ * Lock order: gl_card.files_lock > gl_file.lock > gl_chan.lock > the
+ * spinlocks (gl_card.log_lock, gl_file.done_lock).
+ */
+#ifndef GIGALOCK_GL_H
+#define GIGALOCK_GL_H
+
+#include <linux/cdev.h>
+#include <linux/device.h>
+#include <linux/dma-mapping.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/pci.h>
+#include <linux/scatterlist.h>
+#include <linux/sched.h>
+#include <linux/spinlock.h>
+#include <linux/srcu.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/xarray.h>
+
+#include <linux/gigalock.h>
+
+#define GIGALOCK_LE16	__le16
+#define GIGALOCK_LE32	__le32
+#define GIGALOCK_LE64	__le64
+#include "gigalock_regs.h"
+
+#define GL_NAME		"gigalock"
+
+/* Field NAME of register value V, by the _SHIFT and _LEN of the register header. */
+#define GL_FIELD(v, name) \
+	(((v) >> name##_SHIFT) & GENMASK(name##_LEN - 1, 0))
+#define GL_BIT(name)	BIT(name##_SHIFT)
+
+struct gl_card;
+struct gl_file;
+struct gl_lock;
+struct gl_xfer;
+
+/* ---- failures (failure.c) ---- */
+
+/* A failure with what every site has at hand; the rest is filled when recorded. */
+struct gl_fail {
+	u32 reason;
+	u32 stage;
+	int err;		/* negative errno */
+	u32 unit;
+	u64 limit;
+	u64 request;
+	u64 available;
+};
+
+/* Note a failure and return its errno. The first one noted stays. */
+int gl_fail_set(struct gl_fail *fail, u32 reason, u32 stage, int err,
+		u64 limit, u64 request, u64 available);
+int gl_fail_argument(struct gl_fail *fail, u64 value, u64 limit);
+
+/* Who failed: the process that called, which need not be the one running now. */
+struct gl_who {
+	u32 pid;
+	char comm[TASK_COMM_LEN];
+};
+
+void gl_who_am_i(struct gl_who *who);
+void gl_failure_record(struct gl_card *card, const struct gl_fail *fail,
+		       const struct gl_who *who, u32 op, u32 strategy,
+		       u64 lock_size, struct gigalock_failure *out);
+int gl_failures_read(struct gl_card *card, struct gigalock_failures *arg);
+void gl_failure_to_user(u64 addr, const struct gigalock_failure *failure);
+
+/* ---- fault injection (inject.c) ---- */
+
+enum gl_inject_point {
+	GL_INJECT_ACCOUNT,
+	GL_INJECT_METADATA,
+	GL_INJECT_ALLOC,
+	GL_INJECT_PIN,
+	GL_INJECT_TABLE,
+	GL_INJECT_MAP,
+	GL_INJECT_POINTS,
+};
+
+/* 0, or the negative errno that the call at this place shall seem to give. */
+int gl_inject(struct gl_card *card, enum gl_inject_point point);
+void gl_inject_init(void);
+void gl_inject_exit(void);
+void gl_inject_add(struct gl_card *card);
+void gl_inject_remove(struct gl_card *card);
+
+/* ---- channels (channel.c) ---- */
+
+#define GL_BATCHES	2	/* chains in the ring at once: one runs, one waits */
+
+struct gl_batch {
+	u32 descs;
+	u64 bytes;
+};
+
+struct gl_chan {
+	struct gl_card *card;
+	unsigned int index;
+	void __iomem *regs;
+
+	struct mutex lock;	/* all below */
+	u32 next_tag;
+	bool dead;		/* no transfer is taken any more */
+	bool running;		/* ENABLE is set */
+	bool resting;		/* stopped for a reset or sleep, will come back */
+	struct gl_desc *ring;
+	struct gl_cpl *cpl;
+	dma_addr_t ring_dma;
+	dma_addr_t cpl_dma;
+	u32 entries;
+	u32 tail;		/* descriptors ever written */
+	u32 done;		/* descriptors ever retired */
+	u32 cpl_seen;
+	struct list_head queue;	/* of gl_xfer, waiting */
+	struct gl_xfer *active;
+	struct gl_batch batch[GL_BATCHES];
+	unsigned int batches;
+};
+
+int gl_chan_init(struct gl_card *card, unsigned int index);
+void gl_chan_destroy(struct gl_chan *chan);
+void gl_chan_kill(struct gl_chan *chan);
+void gl_chan_rest(struct gl_chan *chan);
+void gl_chan_wake(struct gl_chan *chan);
+int gl_chan_queue(struct gl_chan *chan, struct gl_xfer *xfer);
+void gl_chan_cancel(struct gl_chan *chan, struct gl_xfer *xfer);
+void gl_chan_reap(struct gl_chan *chan);
+u64 gl_chan_progress(struct gl_chan *chan, struct gl_xfer *xfer);
+
+/* ---- card (pci.c) ---- */
+
+struct gl_card {
+	struct device chr;	/* the character device; owns this memory */
+	struct cdev cdev;
+	struct pci_dev *pdev;	/* a reference is held until the memory goes */
+	int minor;
+
+	struct srcu_struct srcu;
+	bool gone;
+
+	void __iomem *regs;
+	u32 version;
+	u32 addr_width;
+	u64 card_bytes;
+	u64 max_xfer;
+	unsigned int nchan;
+	struct gl_chan chan[GL_MAX_CHANNELS];
+	atomic_t next_chan;
+	int nvec;
+
+	struct mutex files_lock;
+	struct list_head files;
+	atomic_t locks;
+	atomic64_t locked_bytes;
+
+	spinlock_t log_lock;
+	u64 log_seq;
+	struct gigalock_failure log[GIGALOCK_FAILURE_LOG];
+
+	struct dentry *debugfs;
+	atomic_t inject[GL_INJECT_POINTS];
+};
+
+static inline struct device *gl_dev(struct gl_card *card)
+{
+	return &card->pdev->dev;
+}
+
+bool gl_card_translates(struct gl_card *card);
+u64 gl_card_dma_limit(struct gl_card *card);
+size_t gl_buddy_max(void);
+
+/* ---- open files (chardev.c) ---- */
+
+struct gl_file {
+	struct gl_card *card;
+	struct list_head node;		/* in gl_card.files */
+	struct address_space *mapping;
+	struct mutex lock;		/* the two tables */
+	struct xarray locks;
+	struct xarray xfers;
+	unsigned int nr_xfers;
+	spinlock_t done_lock;
+	struct list_head done;		/* of gl_xfer, finished, not reaped */
+	wait_queue_head_t wait;
+};
+
+int gl_chardev_init(void);
+void gl_chardev_exit(void);
+int gl_chardev_add(struct gl_card *card);
+void gl_chardev_del(struct gl_card *card);
+void gl_files_detach(struct gl_card *card);
+
+/* ---- locks (lock.c and one file a strategy) ---- */
+
+struct gl_lock {
+	struct kref ref;
+	struct gl_file *file;
+	struct gl_card *card;
+	const struct gl_strategy *strategy;
+	u32 id;
+	u32 direction;			/* GIGALOCK_DIR_* */
+	enum dma_data_direction dma_dir;
+	u64 bytes;
+	bool attached;			/* DMA mappings exist */
+	atomic_t mappings;		/* user VMAs */
+	atomic_t inflight;		/* transfers not done */
+
+	/* What the device sees: one run, or a table. */
+	dma_addr_t dma_addr;
+	struct sg_table *sgt;
+	u32 segments;
+	u64 longest;
+
+	void *priv;			/* the strategy's */
+};
+
+/*
+ * One way to lock. @lock gets memory and maps it for the device; on failure it
+ * has undone everything and noted why. @detach takes the DMA mapping (and
+ * whatever can't outlive the card) away; @free the rest. Both are called once,
+ * in this order.
+ */
+struct gl_strategy {
+	const char *name;
+	u32 number;
+	bool page_sized;		/* length must be whole pages */
+	bool user_memory;		/* needs user_addr, can't be mapped again */
+	int (*lock)(struct gl_lock *lock, u64 user_addr, struct gl_fail *fail);
+	void (*detach)(struct gl_lock *lock);
+	void (*free)(struct gl_lock *lock);
+	int (*mmap)(struct gl_lock *lock, struct vm_area_struct *vma, u64 offset);
+	void (*sync)(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
+};
+
+extern const struct gl_strategy gl_strategy_coherent;
+extern const struct gl_strategy gl_strategy_contig_range;
+extern const struct gl_strategy gl_strategy_sg;
+
+/* mmap() offsets: the lock's id above this bit, the place in the lock below. */
+#define GL_MMAP_SHIFT	40
+
+int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
+		   struct gl_fail *fail);
+int gl_lock_remove(struct gl_file *file, u32 id);
+struct gl_lock *gl_lock_get(struct gl_file *file, u32 id, bool for_transfer);
+void gl_lock_put(struct gl_lock *lock);
+void gl_lock_detach(struct gl_lock *lock);
+int gl_lock_mmap(struct gl_file *file, struct vm_area_struct *vma);
+int gl_lock_sync(struct gl_file *file, struct gigalock_sync *arg);
+
+/* A place in a lock, for walking its segments. */
+struct gl_pos {
+	struct scatterlist *sg;		/* NULL: one run */
+	u64 offset;			/* in the segment, or in the run */
+};
+
+void gl_lock_seek(struct gl_lock *lock, u64 offset, struct gl_pos *pos);
+u64 gl_lock_next(struct gl_lock *lock, struct gl_pos *pos, u64 most,
+		 dma_addr_t *addr);
+
+/* ---- transfers (xfer.c) ---- */
+
+struct gl_xfer {
+	struct kref ref;
+	struct gl_file *file;		/* valid until the file has let it go */
+	struct gl_chan *chan;
+	struct gl_lock *lock;
+	struct list_head node;		/* in gl_chan.queue, then gl_file.done */
+	u32 id;
+	u32 state;			/* GIGALOCK_XFER_*; under done_lock */
+	struct gl_who who;
+	u32 direction;
+	u32 flags;
+	u64 cookie;
+	u64 length;
+	u64 card_offset;
+
+	/* The channel's, under its lock: */
+	struct gl_pos pos;
+	u64 queued;			/* bytes put into the ring */
+	u64 bytes;			/* moved */
+	u64 base;			/* BYTES register when it began */
+	u32 tag;			/* cookie of its descriptors */
+	u64 begin_ns;
+
+	/* The outcome, once DONE: */
+	int status;			/* 0 or negative errno */
+	u32 crc;
+	u64 fault_addr;
+	u64 elapsed_ns;
+	struct gigalock_failure failure;
+};
+
+int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
+		   struct gl_fail *fail);
+int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg);
+int gl_xfer_cancel(struct gl_file *file, u32 id);
+int gl_xfer_progress(struct gl_file *file, struct gigalock_progress *arg);
+void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail);
+void gl_xfer_put(struct gl_xfer *xfer);
+void gl_xfer_release_all(struct gl_file *file);
+
+#endif /* GIGALOCK_GL_H */

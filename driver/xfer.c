@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Transfers: submitted to a channel, waited for, reaped.
+ */
+#include <linux/jiffies.h>
+#include <linux/slab.h>
+
+#include "gl.h"
+
+/* A lost interrupt costs this long, not for ever. */
+#define GL_LOOK_AGAIN	msecs_to_jiffies(250)
+
+static void gl_xfer_free(struct kref *ref)
+{
+	struct gl_xfer *xfer = container_of(ref, struct gl_xfer, ref);
+
+	gl_lock_put(xfer->lock);
+	kfree(xfer);
+}
+
+void gl_xfer_put(struct gl_xfer *xfer)
+{
+	kref_put(&xfer->ref, gl_xfer_free);
+}
+
+/*
+ * The channel has let go of it. Its own reference passes away here, but never
+ * the last one: the file's stays until the transfer is reaped.
+ */
+void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail)
+{
+	struct gl_file *file = xfer->file;
+
+	xfer->status = status;
+	if (fail)
+		gl_failure_record(file->card, fail, &xfer->who,
+				  GIGALOCK_OP_TRANSFER,
+				  xfer->lock->strategy->number,
+				  xfer->lock->bytes, &xfer->failure);
+	atomic_dec(&xfer->lock->inflight);
+	spin_lock(&file->done_lock);
+	list_add_tail(&xfer->node, &file->done);
+	WRITE_ONCE(xfer->state, GIGALOCK_XFER_DONE);
+	/* Under the lock: who reaps it takes the lock and so waits for the waker. */
+	wake_up_all(&file->wait);
+	spin_unlock(&file->done_lock);
+	gl_xfer_put(xfer);
+}
+
+/* Host to card on even channels, card to host on odd ones, in turn. */
+static struct gl_chan *gl_xfer_channel(struct gl_card *card, u32 direction)
+{
+	unsigned int odd = direction == GIGALOCK_DIR_FROM_CARD;
+	unsigned int pairs = (card->nchan + 1 - odd) / 2;
+	unsigned int turn;
+
+	if (card->nchan == 1)
+		return &card->chan[0];
+	turn = (unsigned int)atomic_inc_return(&card->next_chan) % pairs;
+	return &card->chan[2 * turn + odd];
+}
+
+static int gl_xfer_range(struct gl_fail *fail, u32 reason, u64 start, u64 length,
+			 u64 limit)
+{
+	if (start <= limit && length <= limit - start)
+		return 0;
+	return gl_fail_set(fail, reason, GIGALOCK_STAGE_ARGUMENTS, -ERANGE, limit,
+			   start > U64_MAX - length ? U64_MAX : start + length,
+			   start <= limit ? limit - start : 0);
+}
+
+static int gl_xfer_check(struct gl_file *file, struct gl_lock *lock,
+			 struct gigalock_submit *arg, struct gl_fail *fail)
+{
+	int err;
+
+	if (!(lock->direction & arg->direction)) {
+		gl_fail_argument(fail, arg->direction, lock->direction);
+		fail->err = -EACCES;
+		return -EACCES;
+	}
+	err = gl_xfer_range(fail, GIGALOCK_REASON_LOCK_RANGE, arg->offset,
+			    arg->length, lock->bytes);
+	if (err)
+		return err;
+	return gl_xfer_range(fail, GIGALOCK_REASON_CARD_RANGE, arg->card_offset,
+			     arg->length, file->card->card_bytes);
+}
+
+int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
+		   struct gl_fail *fail)
+{
+	struct gl_xfer *xfer;
+	struct gl_lock *lock;
+	int err;
+
+	if (arg->flags & ~GIGALOCK_XFER_CRC)
+		return gl_fail_argument(fail, arg->flags, GIGALOCK_XFER_CRC);
+	if (arg->reserved)
+		return gl_fail_argument(fail, arg->reserved, 0);
+	if (arg->direction != GIGALOCK_DIR_TO_CARD &&
+	    arg->direction != GIGALOCK_DIR_FROM_CARD)
+		return gl_fail_argument(fail, arg->direction,
+					GIGALOCK_DIR_FROM_CARD);
+	if (!arg->length)
+		return gl_fail_set(fail, GIGALOCK_REASON_BAD_SIZE,
+				   GIGALOCK_STAGE_ARGUMENTS, -EINVAL, 1, 0, 0);
+
+	lock = gl_lock_get(file, arg->id, true);
+	if (!lock) {
+		gl_fail_argument(fail, arg->id, 0);
+		fail->err = -ENOENT;
+		return -ENOENT;
+	}
+	err = gl_xfer_check(file, lock, arg, fail);
+	if (err)
+		goto put_lock;
+
+	err = gl_inject(file->card, GL_INJECT_METADATA);
+	xfer = err ? NULL : kzalloc(sizeof(*xfer), GFP_KERNEL_ACCOUNT);
+	if (!xfer) {
+		err = gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
+				  GIGALOCK_STAGE_TABLE, err ?: -ENOMEM, 0,
+				  sizeof(*xfer), 0);
+		goto put_lock;
+	}
+	kref_init(&xfer->ref);
+	INIT_LIST_HEAD(&xfer->node);
+	xfer->file = file;
+	xfer->lock = lock;
+	xfer->chan = gl_xfer_channel(file->card, arg->direction);
+	xfer->direction = arg->direction;
+	xfer->flags = arg->flags;
+	xfer->cookie = arg->cookie;
+	xfer->length = arg->length;
+	xfer->card_offset = arg->card_offset;
+	/* The channel turns it into a place when the transfer begins. */
+	xfer->pos.offset = arg->offset;
+	gl_who_am_i(&xfer->who);
+
+	mutex_lock(&file->lock);
+	if (file->nr_xfers >= GIGALOCK_MAX_XFERS) {
+		gl_fail_argument(fail, file->nr_xfers, GIGALOCK_MAX_XFERS);
+		fail->err = -EAGAIN;
+		err = -EAGAIN;
+	} else {
+		err = xa_alloc(&file->xfers, &xfer->id, xfer, XA_LIMIT(1, INT_MAX),
+			       GFP_KERNEL_ACCOUNT);
+		if (err)
+			gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
+				    GIGALOCK_STAGE_TABLE, err, 0, sizeof(void *), 0);
+	}
+	if (!err) {
+		/*
+		 * Under the mutex: nobody can reap and free it by guessing its
+		 * id before it is in its channel.
+		 */
+		err = gl_chan_queue(xfer->chan, xfer);
+		if (err) {
+			xa_erase(&file->xfers, xfer->id);
+			gl_fail_set(fail, GIGALOCK_REASON_DEVICE_GONE,
+				    GIGALOCK_STAGE_TRANSFER, err, 0, arg->length, 0);
+		} else {
+			file->nr_xfers++;
+			arg->xfer = xfer->id;
+		}
+	}
+	mutex_unlock(&file->lock);
+	if (!err)
+		return 0;
+	kfree(xfer);
+put_lock:
+	atomic_dec(&lock->inflight);
+	gl_lock_put(lock);
+	return err;
+}
+
+static struct gl_xfer *gl_xfer_get(struct gl_file *file, u32 id)
+{
+	struct gl_xfer *xfer;
+
+	mutex_lock(&file->lock);
+	xfer = xa_load(&file->xfers, id);
+	if (xfer)
+		kref_get(&xfer->ref);
+	mutex_unlock(&file->lock);
+	return xfer;
+}
+
+static bool gl_xfer_ready(struct gl_file *file, struct gl_xfer *xfer)
+{
+	bool ready;
+
+	if (xfer)
+		return READ_ONCE(xfer->state) == GIGALOCK_XFER_DONE;
+	spin_lock(&file->done_lock);
+	ready = !list_empty(&file->done);
+	spin_unlock(&file->done_lock);
+	return ready;
+}
+
+/*
+ * Take a finished transfer (@xfer, or any if NULL) out of the file's tables.
+ * The table's reference passes to the caller. NULL: none is finished;
+ * -ENOENT: someone else took it, or there is none at all.
+ */
+static struct gl_xfer *gl_xfer_take(struct gl_file *file, struct gl_xfer *xfer)
+{
+	mutex_lock(&file->lock);
+	spin_lock(&file->done_lock);
+	if (!file->nr_xfers || (xfer && xa_load(&file->xfers, xfer->id) != xfer))
+		xfer = ERR_PTR(-ENOENT);
+	else if (!xfer)
+		xfer = list_first_entry_or_null(&file->done, struct gl_xfer, node);
+	else if (xfer->state != GIGALOCK_XFER_DONE)
+		xfer = NULL;
+	if (!IS_ERR_OR_NULL(xfer))
+		list_del_init(&xfer->node);
+	spin_unlock(&file->done_lock);
+	if (!IS_ERR_OR_NULL(xfer)) {
+		xa_erase(&file->xfers, xfer->id);
+		file->nr_xfers--;
+	}
+	mutex_unlock(&file->lock);
+	return xfer;
+}
+
+static void gl_card_reap(struct gl_card *card)
+{
+	unsigned int i;
+
+	for (i = 0; i < card->nchan; i++)
+		gl_chan_reap(&card->chan[i]);
+}
+
+int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg)
+{
+	unsigned long end = jiffies + msecs_to_jiffies(max(arg->timeout_ms, 0));
+	struct gl_xfer *wanted = NULL, *xfer;
+	long left;
+	int err = 0;
+
+	if (arg->flags || arg->timeout_ms < -1)
+		return -EINVAL;
+	if (arg->xfer) {
+		wanted = gl_xfer_get(file, arg->xfer);
+		if (!wanted)
+			return -ENOENT;
+	}
+	for (;;) {
+		xfer = gl_xfer_take(file, wanted);
+		if (xfer)
+			break;
+		left = GL_LOOK_AGAIN;
+		if (arg->timeout_ms >= 0)
+			left = min_t(long, left, time_before(jiffies, end) ?
+				     end - jiffies : 0);
+		left = wait_event_interruptible_timeout(file->wait,
+							gl_xfer_ready(file, wanted),
+							left);
+		if (left < 0) {
+			err = -EINTR;
+			break;
+		}
+		if (left)
+			continue;
+		gl_card_reap(file->card);
+		if (arg->timeout_ms >= 0 && time_after_eq(jiffies, end) &&
+		    !gl_xfer_ready(file, wanted)) {
+			err = -ETIMEDOUT;
+			break;
+		}
+	}
+	if (wanted)
+		gl_xfer_put(wanted);
+	if (err)
+		return err;
+	if (IS_ERR(xfer))
+		return PTR_ERR(xfer);
+
+	arg->xfer = xfer->id;
+	arg->cookie = xfer->cookie;
+	arg->bytes = xfer->bytes;
+	arg->fault_addr = xfer->fault_addr;
+	arg->elapsed_ns = xfer->elapsed_ns;
+	arg->crc = xfer->crc;
+	arg->status = -xfer->status;
+	if (xfer->status)
+		gl_failure_to_user(arg->failure_addr, &xfer->failure);
+	gl_xfer_put(xfer);
+	return 0;
+}
+
+int gl_xfer_cancel(struct gl_file *file, u32 id)
+{
+	struct gl_xfer *xfer = gl_xfer_get(file, id);
+
+	if (!xfer)
+		return -ENOENT;
+	gl_chan_cancel(xfer->chan, xfer);
+	gl_xfer_put(xfer);
+	return 0;
+}
+
+int gl_xfer_progress(struct gl_file *file, struct gigalock_progress *arg)
+{
+	struct gl_xfer *xfer;
+
+	if (arg->flags)
+		return -EINVAL;
+	xfer = gl_xfer_get(file, arg->xfer);
+	if (!xfer)
+		return -ENOENT;
+	arg->bytes = gl_chan_progress(xfer->chan, xfer);
+	arg->total = xfer->length;
+	arg->state = READ_ONCE(xfer->state);
+	gl_xfer_put(xfer);
+	return 0;
+}
+
+/* At the last close. Nobody else can reach the file's tables any more. */
+void gl_xfer_release_all(struct gl_file *file)
+{
+	struct gl_xfer *xfer;
+	unsigned long id;
+
+	xa_for_each(&file->xfers, id, xfer) {
+		gl_chan_cancel(xfer->chan, xfer);
+		xa_erase(&file->xfers, id);
+		gl_xfer_put(xfer);
+	}
+	xa_destroy(&file->xfers);
+}
