@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Runs one cell: a fresh guest, one request, and what became of it.
+
+Whatever goes wrong in the guest, in QEMU or in the tool ends as a problem of
+the cell with its console log; nothing of it stops the run.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from . import console as console_rules
+from . import toolcall
+from .guest import Guest, GuestConfig, GuestError, GuestHang, GuestPanic, QemuDied
+from .outcome import FAIL, SKIP, Move, Outcome
+from .places import TOP, host_tool
+from .scenario import RLIMITS, Cell
+from .sizes import KIB, MIB, format_size
+from .toolcall import Answer, ToolError
+
+CONSOLE_TAIL = 12_000
+SETUP_SECONDS = 60
+
+OnPhase = Callable[[Cell, str], None]
+
+
+class _Stop(Exception):
+    """The cell can't go on; the problem is already noted."""
+
+
+class CellRunner:
+    """One cell, run once. cancel() and touched_mib() may be called from another thread."""
+
+    def __init__(self, cell: Cell, log_dir: Path, seed: int | None = None,
+                 on_phase: OnPhase = lambda cell, phase: None, scenario_path: str = "") -> None:
+        self.cell = cell
+        self.log_dir = log_dir
+        self.outcome = Outcome(cell)
+        self._seed = seed
+        self._on_phase = on_phase
+        self._guest: Guest | None = None
+        self._cancelled = threading.Event()
+        self._phase = ("", 0.0)
+        self._marks: list[tuple[str, int]] = []
+        seed_option = "" if seed is None else f" --seed {seed}"
+        self.outcome.reproduce = (
+            f"PYTHONPATH={TOP / 'harness'} /usr/bin/python3 -m gigalock_harness run "
+            f"{shlex.quote(scenario_path or cell.scenario)} --ram {cell.ram_mib}M "
+            f"--kernel {cell.kernel} --strategy {cell.strategy}{seed_option}")
+
+    # -- from other threads ---------------------------------------------------
+
+    def cancel(self) -> None:
+        """End the guest now; the cell becomes a skipped one."""
+        self._cancelled.set()
+        if (guest := self._guest) is not None:
+            guest.close()
+
+    def touched_mib(self) -> float:
+        guest = self._guest
+        try:
+            return guest.touched_mib() if guest is not None else 0.0
+        except (GuestError, OSError):
+            return 0.0
+
+    # -- the cell -------------------------------------------------------------
+
+    def run(self) -> Outcome:
+        outcome = self.outcome
+        start = time.monotonic()
+        self._enter("boot")
+        guest = self._guest = Guest(self._config(), log_dir=self.log_dir)
+        try:
+            with guest:
+                outcome.boot_s = round(guest.boot_s, 3)
+                self._steps(guest)
+                outcome.touched_mib = round(guest.touched_mib(), 1)
+        except _Stop:
+            pass
+        except GuestPanic as error:
+            outcome.fail("panic", f"the guest's kernel panicked in {self._phase[0]}: {error}")
+        except GuestHang as error:
+            outcome.fail("hang", f"the guest gave no answer in {self._phase[0]}: {error}")
+        except QemuDied as error:
+            outcome.fail("qemu-died", f"QEMU ended in {self._phase[0]}: {error}")
+        except GuestError as error:
+            outcome.fail("guest", f"in {self._phase[0]}: {error}")
+        except ToolError as error:
+            outcome.fail("tool", f"in {self._phase[0]}: {error}")
+        except OSError as error:
+            outcome.fail("host", f"in {self._phase[0]}: {error}")
+        self._leave()
+        self._read_console(guest)
+        outcome.duration_s = time.monotonic() - start
+        if self._cancelled.is_set():
+            outcome.status, outcome.skip_reason = SKIP, "interrupted"
+            outcome.problems.clear()
+        elif outcome.status != FAIL:
+            self._judge()
+        return outcome
+
+    def _config(self) -> GuestConfig:
+        cell = self.cell
+        return GuestConfig(ram_mib=cell.ram_mib, kernel=cell.kernel, cmdline_extra=list(cell.cmdline),
+                           devices=[cell.device()], smp=cell.smp, load_driver=True,
+                           driver_params=list(cell.driver_params), boot_timeout=cell.boot_seconds)
+
+    def _enter(self, phase: str) -> None:
+        if self._cancelled.is_set():
+            raise _Stop
+        self._leave()
+        self._phase = (phase, time.monotonic())
+        if self._guest is not None:
+            self._marks.append((phase, len(self._guest.console())))
+        else:
+            self._marks.append((phase, 0))
+        self._on_phase(self.cell, phase)
+
+    def _leave(self) -> None:
+        phase, since = self._phase
+        if phase and (not self.outcome.phases or self.outcome.phases[-1]["phase"] != phase):
+            self.outcome.phases.append({"phase": phase,
+                                        "seconds": round(time.monotonic() - since, 3)})
+
+    def _steps(self, guest: Guest) -> None:
+        cell, outcome = self.cell, self.outcome
+        if cell.sysctl or cell.setup:
+            self._enter("setup")
+            self._setup(guest)
+        self._enter("lock")
+        answer, move = self._xfer(guest, cell.bytes)
+        outcome.move = move
+        if move is not None:
+            outcome.largest_bytes = move.bytes
+            return
+        outcome.failure = answer.failure()
+        self._enter("limit")
+        outcome.largest_bytes = self._limit(guest)
+        if outcome.largest_bytes:
+            self._enter("move")
+            answer, outcome.largest = self._xfer(guest, outcome.largest_bytes)
+            if outcome.largest is None:
+                failure = answer.failure() or {}
+                outcome.fail("largest", f"{format_size(outcome.largest_bytes)} was said to be the "
+                             f"largest size, but did not lock: {failure.get('text')}")
+
+    def _setup(self, guest: Guest) -> None:
+        commands = [f"echo {shlex.quote(value)} > /proc/sys/{key.replace('.', '/')}"
+                    for key, value in self.cell.sysctl]
+        for command in [*commands, *self.cell.setup]:
+            self.outcome.commands.append(command)
+            result = guest.run(command, timeout=SETUP_SECONDS)
+            if result.code != 0:
+                self.outcome.fail("setup", f"setup command {command!r} ended with status "
+                                  f"{result.code}: {result.stderr.strip()[-200:]}")
+                raise _Stop
+
+    def _tool(self, guest: Guest, arguments: str) -> Answer:
+        limits = "".join(f"ulimit {RLIMITS[key]} {value // KIB} && "
+                         for key, value in self.cell.rlimit)
+        command = f"{limits}gigalock --json {arguments}"
+        self.outcome.commands.append(command)
+        result = guest.run(command, timeout=self.cell.step_seconds)
+        return toolcall.read(result.code, result.stdout, result.stderr)
+
+    def _xfer(self, guest: Guest, size: int) -> tuple[Answer, Move | None]:
+        """Lock, move and verify. No Move when the lock was refused; other trouble is raised."""
+        seed = secrets.randbits(64) if self._seed is None else self._seed
+        answer = self._tool(guest, f"xfer --size {size} --strategy {self.cell.strategy} "
+                                   f"--seed {seed}")
+        if answer.code in (toolcall.EXIT_USAGE, toolcall.EXIT_NO_DEVICE):
+            raise ToolError(f"the tool refused: {answer.data.get('error')!r:.200}")
+        failure = answer.failure()
+        if answer.code == toolcall.EXIT_FAILED:
+            if failure is None:
+                raise ToolError("the tool failed without a reason")
+            if failure.get("op") == "lock":
+                return answer, None
+            self.outcome.fail("transfer", f"the transfer failed, {failure['reason']}: "
+                              f"{failure['text']}")
+            raise _Stop
+        if answer.integer("locked_bytes") != size or answer.integer("seed") != seed:
+            raise ToolError(f"the tool locked {answer.data.get('locked_bytes')} bytes with seed "
+                            f"{answer.data.get('seed')}; asked for {size} with {seed}")
+        move = Move(size, f"0x{seed:016x}", answer.number("lock_ms"), answer.integer("segments"),
+                    answer.integer("longest_segment"), answer.integer("windows"),
+                    answer.number("to_card_gib_per_s"), answer.number("from_card_gib_per_s"),
+                    answer.number("gib_per_s"), answer.truth("verified"), None,
+                    answer.crc("crc_to_card"), answer.crc("crc_from_card"))
+        move.crc_host = toolcall.host_crc(host_tool(), size, seed, self.cell.step_seconds)
+        if answer.code == toolcall.EXIT_DIFFERENT or not move.verified:
+            first = answer.data.get("first_difference")
+            self.outcome.fail("data", f"the bytes that came back are not those that were sent "
+                              f"(first difference {first!r:.120}; CRC-32C host {move.crc_host}, "
+                              f"to card {move.crc_to_card}, from card {move.crc_from_card})")
+        for key in ("bytes_to_card", "bytes_from_card"):
+            if answer.integer(key) != size:
+                self.outcome.fail("data", f"{key} is {answer.integer(key)}, not {size}")
+        return answer, move
+
+    def _limit(self, guest: Guest) -> int:
+        answer = self._tool(guest, f"limit --size {self.cell.bytes} "
+                                   f"--strategy {self.cell.strategy}")
+        if answer.code in (toolcall.EXIT_USAGE, toolcall.EXIT_NO_DEVICE):
+            raise ToolError(f"the tool refused: {answer.data.get('error')!r:.200}")
+        tries = answer.data.get("tries")
+        if isinstance(tries, list):
+            self.outcome.tries = [one for one in tries[:100] if isinstance(one, dict)]
+        largest = answer.integer("largest_bytes")
+        if largest > self.cell.bytes:
+            raise ToolError(f"the tool says {largest} bytes can be locked; {self.cell.bytes} "
+                            "were asked for")
+        return largest
+
+    # -- afterwards -------------------------------------------------------------
+
+    def _read_console(self, guest: Guest) -> None:
+        """The console against the lines that the cell declares, and against all that is bad."""
+        outcome = self.outcome
+        try:
+            text = guest.console()
+            outcome.reproduce_guest = guest.reproducer()
+        except (GuestError, OSError) as error:
+            outcome.fail("harness", f"the console can't be read: {error}")
+            return
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        log = self.log_dir / "console.log"
+        if not log.exists():
+            log.write_text(text, encoding="utf-8", errors="replace")
+        outcome.log = str(log)
+        outcome.console_tail = text[-CONSOLE_TAIL:]
+        ended_early = any(problem.kind in ("panic", "hang", "qemu-died", "guest")
+                          for problem in outcome.problems)
+        marks = [*self._marks, ("", len(text))]
+        for (phase, begin), (_, end) in zip(marks, marks[1:]):
+            part = text[begin:end]
+            allowed = [rule.pattern for rule in self.cell.console if rule.phase in (None, phase)]
+            for line in console_rules.unexpected_lines(part, allowed):
+                outcome.fail("console", f"unexpected on the console in {phase}: {line.strip()[:200]}")
+            for pattern in allowed:
+                outcome.console_seen += [line.strip()[:200] for line in part.splitlines()
+                                         if re.search(pattern, line[:1000])]
+        for rule in self.cell.console:
+            if not rule.needed or ended_early:
+                continue
+            parts = [text[begin:end] for (phase, begin), (_, end) in zip(marks, marks[1:])
+                     if rule.phase in (None, phase)]
+            if not any(re.search(rule.pattern, line[:1000])
+                       for part in parts for line in part.splitlines()):
+                when = f" in {rule.phase}" if rule.phase else ""
+                outcome.fail("missing-line", f"expected on the console{when}, but not there: "
+                             f"{rule.pattern}")
+
+    def _judge(self) -> None:
+        """What happened against what must happen."""
+        outcome, expect = self.outcome, self.cell.expect
+        if expect.outcome == "locks":
+            if outcome.move is None:
+                failure = outcome.failure or {}
+                outcome.fail("expectation", f"should lock, but failed with {outcome.reason}: "
+                             f"{failure.get('text')}")
+            return
+        if outcome.move is not None:
+            outcome.fail("expectation", f"should fail with {' or '.join(expect.reasons)}, "
+                         "but locked")
+            return
+        if outcome.reason not in expect.reasons:
+            outcome.fail("expectation", f"should fail with {' or '.join(expect.reasons)}, but "
+                         f"failed with {outcome.reason}: {(outcome.failure or {}).get('text')}")
+        largest = outcome.largest_bytes
+        if largest < expect.largest_min:
+            outcome.fail("expectation", f"at least {format_size(expect.largest_min)} should lock, "
+                         f"but the largest was {format_size(largest) if largest else 'nothing'}")
+        if expect.largest_max is not None and largest > expect.largest_max:
+            outcome.fail("expectation", f"at most {format_size(expect.largest_max)} should lock, "
+                         f"but {format_size(largest)} did")
+
+
+def touched_estimate_mib(cell: Cell) -> int:
+    """Host memory that a cell touches at most, in MiB: not -m, but what is written to.
+
+    QEMU with the kernel takes some 250 MiB, the kernel's page tables 16 MiB for each GiB; the
+    request is filled when it locks, and a search for the largest size may fill all of RAM.
+    """
+    card_mib = 64
+    for key, value in cell.card:
+        if key == "card-mem":
+            from .sizes import parse_size
+            card_mib = parse_size(value) // MIB
+    wanted = cell.bytes // MIB
+    if cell.strategy == "coherent" and cell.expect.largest_max is not None:
+        wanted = min(wanted, cell.expect.largest_max // MIB)
+    filled = min(cell.ram_mib, wanted + 128)
+    return 250 + cell.ram_mib // 64 + card_mib + filled

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The demo: the scenario of scenarios/demo.toml, the copy rate, and the goals beside them."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import bench, scenario
+from .cell import CellRunner, touched_estimate_mib
+from .matrix import Matrix, host_memory_bytes
+from .outcome import Outcome
+from .progress import PlainProgress, choose
+from .results import Figures, Goal, exit_code, finish, median_boot, show, write_results
+from .scenario import Scenario, check_host
+from .words import plain
+
+GOAL_CLEAN_S = 600
+GOAL_AGAIN_S = 180
+GOAL_BOOT_S = 2.0
+GOAL_RATIO = 0.7
+
+
+@dataclass
+class Options:
+    """What the command line asks of a run."""
+
+    scenarios: list[str]
+    out: Path
+    axes: dict[str, list[str]]
+    jobs: int
+    seed: int | None = None
+    started: float | None = None
+    clean: bool = False
+    bench: bool = False
+    command: str = ""
+
+
+def run_cells(scenarios: Sequence[Scenario], out: Path, jobs: int, seed: int | None,
+              progress: PlainProgress) -> tuple[list[Outcome], bool]:
+    """Run all cells; (outcomes in file order, whether it was interrupted)."""
+    paths = {scenario.name: scenario.path for scenario in scenarios}
+    matrix = Matrix(
+        make_runner=lambda cell, on_phase: CellRunner(
+            cell, out / "cells" / cell.name, seed, on_phase, paths[cell.scenario]),
+        estimate_mib=touched_estimate_mib, progress=progress, jobs=jobs)
+    outcomes = matrix.run([cell for scenario in scenarios for cell in scenario.cells])
+    progress.close()
+    return outcomes, matrix.interrupted
+
+
+def run(options: Options) -> int:
+    """Run scenarios, write the results, print the table; the exit code."""
+    started = options.started or time.time()
+    scenarios = [scenario.load(scenario.find(name), options.axes) for name in options.scenarios]
+    for one in scenarios:
+        check_host(one.cells, host_memory_bytes())
+    names = [one.name for one in scenarios]
+    for name in names:
+        if names.count(name) > 1:
+            raise scenario.ScenarioError(f'two scenarios are named "{name}"')
+    figures = Figures(started=started, jobs=options.jobs, command=options.command)
+    progress = choose(sys.stdout)
+    total = sum(len(one.cells) for one in scenarios)
+    print(f"{total} cells, a fresh guest for each, {options.jobs} side by side", flush=True)
+    outcomes, interrupted = run_cells(scenarios, options.out, options.jobs, options.seed, progress)
+    table_s = time.time() - started
+    if options.bench and not interrupted:
+        kernel = scenarios[0].cells[0].kernel
+        try:
+            figures.bench = bench.measure(kernel, options.out / "bench",
+                                          lambda text: progress.say(plain(text)))
+        except KeyboardInterrupt:
+            interrupted = True
+        table_s = time.time() - started
+    finish(scenarios, outcomes, figures, interrupted)
+    if options.bench:
+        figures.goals.append(
+            Goal("from a clean machine to this table", table_s, GOAL_CLEAN_S, " s")
+            if options.clean else
+            Goal("second run to this table", table_s, GOAL_AGAIN_S, " s"))
+        ratio = figures.bench["ratio"] if figures.bench else None
+        figures.goals.append(Goal("slower direction beside memcpy", ratio, GOAL_RATIO, "",
+                                  at_least=True))
+    figures.goals.insert(0, Goal("median boot, exec to first command", median_boot(outcomes),
+                                 GOAL_BOOT_S, " s"))
+    written = write_results(options.out, outcomes, figures)
+    print(show(outcomes, figures, written), flush=True)
+    return exit_code(outcomes, interrupted)
