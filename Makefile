@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# The one front door. `make help` lists what it opens.
+
+TOP    := $(abspath $(dir $(lastword $(MAKEFILE_LIST))))
+BUILD  ?= $(TOP)/build
+GIGALOCK_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gigalock
+PYTHON ?= /usr/bin/python3
+STARTED := $(shell date +%s)
+# "Clean" is a machine whose cache never held what we build.
+CLEAN  := $(if $(wildcard $(GIGALOCK_CACHE)/*),,--clean)
+
+# Tests that need no guest, then tests that boot them; both by pytest.
+TESTS  ?= qemu-dev/tests guest-image/tests userlib/tests harness/tests
+JOBS   ?= 2
+
+export BUILD GIGALOCK_CACHE
+export GIGALOCK_BUILD := $(BUILD)
+export PYTHONPATH := $(TOP)/harness
+export PYTHONDONTWRITEBYTECODE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help deps all kernel device driver userlib image demo test test-full \
+	shell lint coverage clean distclean
+
+help:		## this list
+	@echo "gigalock: lock large DMA buffers, see why it fails, without hardware"
+	@echo
+	@sed -n 's/^\([a-z][a-z-]*\):.*## */\1	/p' $(TOP)/Makefile | expand -t 12
+	@echo
+	@echo "Variables: RAM=2G, DRIVER=other.ko, KERNEL=stock, DEVICE_OPTS=... for shell;"
+	@echo "TESTS='harness/tests/test_x.py' for test; BUILD=, GIGALOCK_CACHE= for where things go."
+
+deps:		## install what is missing (or print the command that would)
+	@$(TOP)/scripts/deps
+
+all: device userlib image	## build everything
+
+kernel: deps	## unpack the distribution's kernel and headers into the cache
+	@$(MAKE) --no-print-directory -C $(TOP)/guest-image kernel
+
+device: deps	## build the device for the QEMU that is installed
+	@$(MAKE) --no-print-directory -C $(TOP)/qemu-dev all
+
+driver: kernel	## build gigalock.ko for the guest's kernel
+	@$(MAKE) --no-print-directory -C $(TOP)/driver all tests
+
+userlib: deps	## build the library, the tool and the examples
+	@$(MAKE) --no-print-directory -C $(TOP)/userlib all
+
+image: driver userlib	## build the initramfs that guests boot
+	@$(MAKE) --no-print-directory -C $(TOP)/guest-image initramfs
+
+demo: all	## lock 1 GiB in guests of 5 sizes by 3 strategies; report in build/demo
+	@$(PYTHON) -m gigalock_harness demo --out $(BUILD)/demo --started $(STARTED) $(CLEAN) $(DEMO_ARGS)
+
+test: all	## run every test: units, device, library, guests (15 minutes at most)
+	@$(TOP)/scripts/run-tests $(TESTS)
+
+test-full: test	## what takes longer too: debootstraps of Debian 12 and 13
+	@$(PYTHON) -m pytest -p no:cacheprovider -m full $(TOP)/harness/tests
+
+shell: all	## a prompt in a guest: RAM=2G, DRIVER=path/to/other.ko, DEVICE_OPTS=...
+	@$(PYTHON) -m gigalock_harness shell $(if $(RAM),--ram $(RAM)) $(if $(DRIVER),--driver $(abspath $(DRIVER))) \
+		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(DEVICE_OPTS),--device-opts $(DEVICE_OPTS))
+
+lint: kernel	## every style and static check; clean, always
+	@$(TOP)/scripts/lint
+
+clean:		## remove build/
+	rm -rf $(BUILD)
+
+distclean: clean	## remove the cache too
+	rm -rf $(GIGALOCK_CACHE)

@@ -1,0 +1,360 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The rules that every call of the ABI keeps, tried on each of them: sizes wrong
+ * both ways, structs at the very end of a page, unknown flags and reserved
+ * fields, calls that don't exist, pointers to nowhere; and that nothing of the
+ * kernel's memory comes back with an answer.
+ *
+ *   gl-abi [/dev/gigalock0]
+ */
+#include <fcntl.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/gigalock.h>
+
+#include "tap.h"
+
+#define FIELD(type, field) \
+	{ #field, offsetof(struct type, field), sizeof(((struct type *)0)->field) }
+
+struct field {
+	const char *name;
+	size_t offset;
+	size_t size;
+};
+
+struct call {
+	const char *name;
+	unsigned int cmd;
+	size_t size;
+	struct field strict[4];	/* all ones in these is refused */
+};
+
+static const struct call calls[] = {
+	{ "INFO", GIGALOCK_IOC_INFO, sizeof(struct gigalock_info),
+	  { FIELD(gigalock_info, flags) } },
+	{ "LOCK", GIGALOCK_IOC_LOCK, sizeof(struct gigalock_lock),
+	  { FIELD(gigalock_lock, flags), FIELD(gigalock_lock, strategy),
+	    FIELD(gigalock_lock, direction), FIELD(gigalock_lock, bytes) } },
+	{ "UNLOCK", GIGALOCK_IOC_UNLOCK, sizeof(struct gigalock_unlock), { } },
+	{ "SYNC", GIGALOCK_IOC_SYNC, sizeof(struct gigalock_sync),
+	  { FIELD(gigalock_sync, flags), FIELD(gigalock_sync, reserved),
+	    FIELD(gigalock_sync, offset), FIELD(gigalock_sync, length) } },
+	{ "SUBMIT", GIGALOCK_IOC_SUBMIT, sizeof(struct gigalock_submit),
+	  { FIELD(gigalock_submit, flags), FIELD(gigalock_submit, reserved),
+	    FIELD(gigalock_submit, direction) } },
+	{ "WAIT", GIGALOCK_IOC_WAIT, sizeof(struct gigalock_wait),
+	  { FIELD(gigalock_wait, flags) } },
+	{ "CANCEL", GIGALOCK_IOC_CANCEL, sizeof(struct gigalock_cancel), { } },
+	{ "PROGRESS", GIGALOCK_IOC_PROGRESS, sizeof(struct gigalock_progress),
+	  { FIELD(gigalock_progress, flags) } },
+	{ "FAILURES", GIGALOCK_IOC_FAILURES, sizeof(struct gigalock_failures),
+	  { FIELD(gigalock_failures, record_size) } },
+};
+
+#define CALLS (sizeof(calls) / sizeof(calls[0]))
+
+static const char *node = "/dev/gigalock0";
+static int fd;
+static size_t page;
+static uint8_t *edge;	/* a page, and behind it nothing */
+static struct gigalock_lock made;	/* a lock that is there all the time */
+
+static void fill_valid(const struct call *c, void *at)
+{
+	memset(at, 0, c->size);
+	switch (c->cmd) {
+	case GIGALOCK_IOC_LOCK: {
+		struct gigalock_lock *a = at;
+
+		a->strategy = GIGALOCK_STRATEGY_COHERENT;
+		a->direction = GIGALOCK_DIR_BOTH;
+		a->bytes = page;
+		break;
+	}
+	case GIGALOCK_IOC_UNLOCK:
+		((struct gigalock_unlock *)at)->id = 0x7fffffff;
+		break;
+	case GIGALOCK_IOC_SYNC:
+		((struct gigalock_sync *)at)->id = made.id;
+		((struct gigalock_sync *)at)->flags = GIGALOCK_SYNC_FOR_CPU;
+		break;
+	case GIGALOCK_IOC_SUBMIT: {
+		struct gigalock_submit *a = at;
+
+		a->id = made.id;
+		a->direction = GIGALOCK_DIR_TO_CARD;
+		a->length = page;
+		break;
+	}
+	case GIGALOCK_IOC_WAIT:
+		((struct gigalock_wait *)at)->timeout_ms = 10000;
+		break;
+	case GIGALOCK_IOC_FAILURES:
+		((struct gigalock_failures *)at)->record_size =
+			sizeof(struct gigalock_failure);
+		break;
+	}
+	*(uint32_t *)at = c->size;
+}
+
+static int call(const struct call *c, void *at)
+{
+	errno = 0;
+	return ioctl(fd, c->cmd, at);
+}
+
+/* What a right call leaves behind. */
+static void tidy(const struct call *c, void *at)
+{
+	if (c->cmd == GIGALOCK_IOC_LOCK) {
+		struct gigalock_unlock u = { .size = sizeof(u) };
+
+		u.id = ((struct gigalock_lock *)at)->id;
+		if (ioctl(fd, GIGALOCK_IOC_UNLOCK, &u))
+			bail("UNLOCK of %u", u.id);
+	}
+	if (c->cmd == GIGALOCK_IOC_SUBMIT) {
+		struct gigalock_wait w = { .size = sizeof(w), .timeout_ms = 10000 };
+
+		if (ioctl(fd, GIGALOCK_IOC_WAIT, &w))
+			bail("WAIT");
+	}
+}
+
+/* The errno of the right call: WAIT, UNLOCK and the like find nothing. */
+static int valid_errno(const struct call *c)
+{
+	switch (c->cmd) {
+	case GIGALOCK_IOC_UNLOCK:
+	case GIGALOCK_IOC_WAIT:
+	case GIGALOCK_IOC_CANCEL:
+	case GIGALOCK_IOC_PROGRESS:
+		return ENOENT;
+	}
+	return 0;
+}
+
+static void test_sizes(const struct call *c)
+{
+	uint8_t big[8192] __attribute__((aligned(8)));
+	uint32_t *size = (uint32_t *)big;
+	char what[96];
+
+	for (uint32_t s = 0; s < c->size; s += s < 8 ? 1 : 4) {
+		fill_valid(c, big);
+		*size = s;
+		snprintf(what, sizeof(what), "%s with size %u of %zu", c->name, s, c->size);
+		if (call(c, big) == 0 || errno != EINVAL) {
+			fails(-1, EINVAL, what);
+			return;
+		}
+	}
+	ok(true, "%s refuses every smaller size", c->name);
+
+	memset(big, 0, sizeof(big));
+	fill_valid(c, big);
+	*size = c->size + 64;
+	snprintf(what, sizeof(what), "%s longer, zeroes behind", c->name);
+	fails(call(c, big), valid_errno(c), what);
+	if (!valid_errno(c))
+		tidy(c, big);
+
+	memset(big, 0, sizeof(big));
+	fill_valid(c, big);
+	*size = c->size + 64;
+	big[c->size + 63] = 1;
+	snprintf(what, sizeof(what), "%s longer, a byte set behind", c->name);
+	fails(call(c, big), E2BIG, what);
+
+	memset(big, 0, sizeof(big));
+	fill_valid(c, big);
+	*size = 0xffffffff;
+	snprintf(what, sizeof(what), "%s with size 4 GiB", c->name);
+	fails(call(c, big), E2BIG, what);
+}
+
+static void test_edge(const struct call *c)
+{
+	uint8_t *at = edge + page - c->size;
+	char what[96];
+
+	memset(edge, 0xa5, page);
+	fill_valid(c, at);
+	snprintf(what, sizeof(what), "%s at the end of a page", c->name);
+	fails(call(c, at), valid_errno(c), what);
+	if (!valid_errno(c))
+		tidy(c, at);
+	for (size_t i = 0; i < page - c->size; i++)
+		if (edge[i] != 0xa5) {
+			ok(false, "%s writes before its struct, at -%zu", c->name,
+			   page - c->size - i);
+			return;
+		}
+
+	fill_valid(c, at);
+	*(uint32_t *)at = c->size + 8;
+	snprintf(what, sizeof(what), "%s over the end of a page", c->name);
+	fails(call(c, at), EFAULT, what);
+}
+
+static void test_strict(const struct call *c)
+{
+	uint8_t arg[512] __attribute__((aligned(8)));
+	char what[96];
+
+	for (size_t i = 0; i < 4 && c->strict[i].name; i++) {
+		fill_valid(c, arg);
+		memset(arg + c->strict[i].offset, 0xff, c->strict[i].size);
+		snprintf(what, sizeof(what), "%s, all ones in %s", c->name,
+			 c->strict[i].name);
+		fails(call(c, arg), EINVAL, what);
+	}
+}
+
+static void test_pointers(const struct call *c)
+{
+	char what[96];
+
+	snprintf(what, sizeof(what), "%s of NULL", c->name);
+	fails(call(c, NULL), EFAULT, what);
+	snprintf(what, sizeof(what), "%s of a kernel address", c->name);
+	fails(call(c, (void *)0xffff888000000000UL), EFAULT, what);
+}
+
+/* The largest holes are where structs grew: none may carry a kernel byte. */
+static void test_zeroing(void)
+{
+	struct gigalock_info info;
+	struct gigalock_failure one[2];
+	struct gigalock_failures f = { .size = sizeof(f) };
+	struct gigalock_lock bad = { .size = sizeof(bad), .strategy = 99,
+				     .direction = GIGALOCK_DIR_BOTH, .bytes = page };
+	size_t len;
+
+	memset(&info, 0, sizeof(info));
+	info.size = sizeof(info);
+	if (ioctl(fd, GIGALOCK_IOC_INFO, &info))
+		bail("INFO");
+	len = strnlen((char *)info.bus, sizeof(info.bus));
+	ok(len && len < sizeof(info.bus), "INFO names the bus address %s", info.bus);
+	for (; len < sizeof(info.bus) && !info.bus[len]; len++)
+		;
+	is(len, sizeof(info.bus), "nothing behind the end of the name");
+
+	memset(one, 0xa5, sizeof(one));
+	one[0].size = sizeof(one[0]);
+	bad.failure_addr = (uintptr_t)&one[0];
+	fails(ioctl(fd, GIGALOCK_IOC_LOCK, &bad), EINVAL, "a strategy that is not there");
+	is(one[0].reason, GIGALOCK_REASON_BAD_STRATEGY, "its reason");
+	is(one[0].limit, GIGALOCK_STRATEGY_COUNT, "its limit");
+	is(one[0].request, 99, "its request");
+	is(one[0].unit, GIGALOCK_UNIT_COUNT, "its unit");
+	is(one[0].err, EINVAL, "its errno");
+	is(one[0].pid, getpid(), "its process");
+	ok(!strcmp((char *)one[0].comm, "gl-abi"), "its process name");
+	is(((uint8_t *)&one[1])[0], 0xa5, "nothing behind the record");
+
+	memset(one, 0xa5, sizeof(one));
+	f.capacity = 1;
+	f.records = (uintptr_t)one;
+	f.since = 0;
+	f.record_size = sizeof(one[0]) + 32;
+	if (ioctl(fd, GIGALOCK_IOC_FAILURES, &f))
+		bail("FAILURES");
+	is(f.count, 1, "one record fits");
+	is(one[0].size, sizeof(one[0]), "a caller with larger records is told ours");
+	for (len = sizeof(one[0]); len < sizeof(one[0]) + 32; len++)
+		if (((uint8_t *)one)[len])
+			break;
+	is(len, sizeof(one[0]) + 32, "and gets zeroes behind it");
+	is(((uint8_t *)one)[len], 0xa5, "and no more than that");
+
+	memset(one, 0xa5, sizeof(one));
+	f.size = sizeof(f);
+	f.capacity = 2;
+	f.since = 0;
+	f.record_size = 16;
+	if (ioctl(fd, GIGALOCK_IOC_FAILURES, &f))
+		bail("FAILURES");
+	is(one[0].size, 16, "a caller with smaller records gets their size");
+	is(((uint8_t *)one)[f.count * 16], 0xa5, "and no more than that");
+}
+
+/* A record in a short struct, one at the end of a page, one nowhere. */
+static void test_failure_addr(void)
+{
+	struct gigalock_lock bad = { .size = sizeof(bad), .strategy = 99,
+				     .direction = GIGALOCK_DIR_BOTH, .bytes = page };
+	uint32_t *short_one = (uint32_t *)(edge + page - 8);
+
+	short_one[0] = 8;
+	short_one[1] = 0xdead;
+	bad.failure_addr = (uintptr_t)short_one;
+	fails(ioctl(fd, GIGALOCK_IOC_LOCK, &bad), EINVAL, "failure record of 8 bytes at a page's end");
+	is(short_one[1], GIGALOCK_REASON_BAD_STRATEGY, "carries the reason");
+	bad.failure_addr = 8;
+	fails(ioctl(fd, GIGALOCK_IOC_LOCK, &bad), EINVAL, "failure record to nowhere keeps the errno");
+	bad.failure_addr = (uintptr_t)(edge + page - 8);
+	short_one[0] = sizeof(struct gigalock_failure);
+	fails(ioctl(fd, GIGALOCK_IOC_LOCK, &bad), EINVAL, "failure record over a page's end keeps the errno");
+}
+
+static void test_unknown(void)
+{
+	uint32_t arg[64] = { sizeof(arg) };
+
+	for (unsigned int nr = 0; nr < 256; nr++) {
+		bool known = nr < CALLS;
+
+		errno = 0;
+		if (known)
+			continue;
+		if (ioctl(fd, _IO(GIGALOCK_IOC_TYPE, nr), arg) == 0 || errno != ENOTTY) {
+			ok(false, "call %u is not there", nr);
+			return;
+		}
+	}
+	ok(true, "calls that are not there: ENOTTY");
+	errno = 0;
+	fails(ioctl(fd, _IOWR(GIGALOCK_IOC_TYPE, 0, struct gigalock_info), arg), ENOTTY,
+	      "a known number in another form");
+	errno = 0;
+	fails(ioctl(fd, _IO('x', 0), arg), ENOTTY, "another type");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc > 1)
+		node = argv[1];
+	page = sysconf(_SC_PAGESIZE);
+	fd = open(node, O_RDWR);
+	if (fd < 0)
+		bail("%s", node);
+	edge = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (edge == MAP_FAILED || munmap(edge + page, page))
+		bail("mmap");
+
+	made = (struct gigalock_lock){ .size = sizeof(made),
+				       .strategy = GIGALOCK_STRATEGY_COHERENT,
+				       .direction = GIGALOCK_DIR_BOTH,
+				       .bytes = page };
+	if (ioctl(fd, GIGALOCK_IOC_LOCK, &made))
+		bail("LOCK");
+
+	for (size_t i = 0; i < CALLS; i++) {
+		test_sizes(&calls[i]);
+		test_edge(&calls[i]);
+		test_strict(&calls[i]);
+		test_pointers(&calls[i]);
+	}
+	test_unknown();
+	test_zeroing();
+	test_failure_addr();
+	return tap_done();
+}
