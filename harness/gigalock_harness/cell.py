@@ -25,7 +25,6 @@ from .sizes import KIB, MIB, format_size
 from .toolcall import Answer, ToolError
 
 CONSOLE_TAIL = 12_000
-SETUP_SECONDS = 60
 
 OnPhase = Callable[[Cell, str], None]
 
@@ -38,7 +37,8 @@ class CellRunner:
     """One cell, run once. cancel() and touched_mib() may be called from another thread."""
 
     def __init__(self, cell: Cell, log_dir: Path, seed: int | None = None,
-                 on_phase: OnPhase = lambda cell, phase: None, scenario_path: str = "") -> None:
+                 on_phase: OnPhase = lambda cell, phase: None, scenario_path: str = "",
+                 card_options: tuple[str, ...] = ()) -> None:
         self.cell = cell
         self.log_dir = log_dir
         self.outcome = Outcome(cell)
@@ -48,11 +48,12 @@ class CellRunner:
         self._cancelled = threading.Event()
         self._phase = ("", 0.0)
         self._marks: list[tuple[str, int]] = []
-        seed_option = "" if seed is None else f" --seed {seed}"
+        options = "" if seed is None else f" --seed {seed}"
+        options += "".join(f" --card {shlex.quote(option)}" for option in card_options)
         self.outcome.reproduce = (
             f"PYTHONPATH={TOP / 'harness'} /usr/bin/python3 -m gigalock_harness run "
             f"{shlex.quote(scenario_path or cell.scenario)} --ram {cell.ram_mib}M "
-            f"--kernel {cell.kernel} --strategy {cell.strategy}{seed_option}")
+            f"--kernel {cell.kernel} --strategy {cell.strategy}{options}")
 
     # -- from other threads ---------------------------------------------------
 
@@ -155,7 +156,7 @@ class CellRunner:
                     for key, value in self.cell.sysctl]
         for command in [*commands, *self.cell.setup]:
             self.outcome.commands.append(command)
-            result = guest.run(command, timeout=SETUP_SECONDS)
+            result = guest.run(command, timeout=self.cell.step_seconds)
             if result.code != 0:
                 self.outcome.fail("setup", f"setup command {command!r} ended with status "
                                   f"{result.code}: {result.stderr.strip()[-200:]}")

@@ -66,6 +66,9 @@ def parser() -> argparse.ArgumentParser:
                          help="strategies in place of the scenario's, such as sg,coherent")
         sub.add_argument("--kernel", type=_list, default=[], metavar="LIST",
                          help="kernels in place of the scenario's, such as stock")
+        sub.add_argument("--card", action="append", default=[], metavar="KEY=VALUE",
+                         help="a property of the card over the scenario's, such as fault=no-copy; "
+                              "may be given again")
         sub.add_argument("--jobs", type=_jobs, default=cores(), metavar="N",
                          help="guests side by side at most (default: one a core, %(default)s here)")
         sub.add_argument("--seed", type=_seed, default=None, metavar="N",
@@ -113,7 +116,7 @@ def main(argv: list[str] | None = None) -> int:
         return demo.run(demo.Options(
             scenarios=["demo"] if is_demo else arguments.scenarios,
             out=(arguments.out or build_dir() / arguments.command).resolve(),
-            axes={key: getattr(arguments, key) for key in ("ram", "strategy", "kernel")},
+            axes={key: getattr(arguments, key) for key in ("ram", "strategy", "kernel", "card")},
             jobs=arguments.jobs, seed=arguments.seed,
             started=arguments.started if is_demo else None,
             clean=is_demo and arguments.clean, bench=is_demo and not arguments.no_bench,

@@ -39,14 +39,15 @@ class Options:
     command: str = ""
 
 
-def run_cells(scenarios: Sequence[Scenario], out: Path, jobs: int, seed: int | None,
+def run_cells(scenarios: Sequence[Scenario], options: Options,
               progress: PlainProgress) -> tuple[list[Outcome], bool]:
     """Run all cells; (outcomes in file order, whether it was interrupted)."""
     paths = {scenario.name: scenario.path for scenario in scenarios}
     matrix = Matrix(
         make_runner=lambda cell, on_phase: CellRunner(
-            cell, out / "cells" / cell.name, seed, on_phase, paths[cell.scenario]),
-        estimate_mib=touched_estimate_mib, progress=progress, jobs=jobs)
+            cell, options.out / "cells" / cell.name, options.seed, on_phase,
+            paths[cell.scenario], tuple(options.axes.get("card") or ())),
+        estimate_mib=touched_estimate_mib, progress=progress, jobs=options.jobs)
     outcomes = matrix.run([cell for scenario in scenarios for cell in scenario.cells])
     progress.close()
     return outcomes, matrix.interrupted
@@ -66,7 +67,7 @@ def run(options: Options) -> int:
     progress = choose(sys.stdout)
     total = sum(len(one.cells) for one in scenarios)
     print(f"{total} cells, a fresh guest for each, {options.jobs} side by side", flush=True)
-    outcomes, interrupted = run_cells(scenarios, options.out, options.jobs, options.seed, progress)
+    outcomes, interrupted = run_cells(scenarios, options, progress)
     table_s = time.time() - started
     if options.bench and not interrupted:
         kernel = scenarios[0].cells[0].kernel

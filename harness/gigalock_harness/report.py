@@ -21,7 +21,7 @@ LEVELS = 5
 _PHASE_NAMES = {"boot": "boot", "setup": "setup", "lock": "lock, move, verify",
                 "limit": "search the largest", "move": "move the largest"}
 _LANE_HEIGHT = 26
-_CHART_WIDTH = 1000
+_CHART_WIDTH = 600
 
 
 def level(cell: dict[str, Any]) -> int:
@@ -80,7 +80,7 @@ def _timeline(cells: list[dict[str, Any]]) -> dict[str, Any] | None:
             })
             at += phase["seconds"]
     step = next(s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 10**9)
-                if end / s <= 12)
+                if end / s <= 9)
     ticks = [{"x": round(s * scale, 1), "text": f"{s} s"} for s in range(0, int(end) + 1, step)]
     phases = [{"phase": key, "name": name} for key, name in _PHASE_NAMES.items()
               if any(bar["phase"] == key for bar in bars)]

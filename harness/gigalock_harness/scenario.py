@@ -353,7 +353,7 @@ class _Reader:
         strategies = [self.strategy(request, s) for s in request.items("strategy", required=True)]
         rams = [self.ram(guest, r) for r in guest.items("ram", required=True)]
         kernels = [self.kernel(guest, k) for k in guest.items("kernel", ["stock"])]
-        common = self._common(guest, limits)
+        common = self._common(guest, limits, axes.get("card") or [])
         for table in (guest, request, limits):
             table.done()
         expects = [self.expectation(t, size) for t in top.subs("expect")]
@@ -383,6 +383,14 @@ class _Reader:
                               rules, **common))
         return Scenario(name, title, str(self.path), tuple(cells))
 
+    def _given(self, option: str, read: Callable[..., Any], *arguments: object) -> Any:
+        """Read something of the command line: an error names the option, not a line."""
+        try:
+            return read(*arguments)
+        except ScenarioError as error:
+            text = str(error).removeprefix(f"{self.path}:").split(": ", 1)[1]
+            raise ScenarioError(f"--{option}: {text}") from None
+
     def _override(self, combinations: list[tuple[int, str, str]], kernels: list[str],
                   axes: dict[str, list[str]]) -> list[tuple[int, str, str]]:
         """The combinations with axes given on the command line in place of the file's."""
@@ -390,22 +398,28 @@ class _Reader:
             return combinations
 
         def given(key: str, read: Callable[[_Table, object], Any], index: int) -> list[Any]:
-            table = _Table(self, (), {})
-            try:
-                chosen = [read(table, item) for item in axes.get(key) or ()]
-            except ScenarioError as error:
-                raise ScenarioError(f"--{key}: " + str(error).split(": ", 1)[1]) from None
+            chosen = [self._given(key, read, _Table(self, (), {}), item)
+                      for item in axes.get(key) or ()]
             return list(dict.fromkeys(chosen or [c[index] for c in combinations]))
 
         return list(itertools.product(given("ram", self.ram, 0), given("kernel", self.kernel, 1),
                                       given("strategy", self.strategy, 2)))
 
-    def _common(self, guest: _Table, limits: _Table) -> dict[str, Any]:
+    def _card(self, table: _Table) -> dict[str, str]:
+        card = dict(self.words(table, _WORD))
+        for key in card:
+            if key in ("id", "bus", "addr", "memdev"):
+                table.refuse(key, f'the card\'s "{key}" belongs to the harness')
+        return card
+
+    def _common(self, guest: _Table, limits: _Table, card_options: list[str]) -> dict[str, Any]:
         """What all cells of a scenario share."""
-        card = self.words(guest.sub("card"), _WORD)
-        for key, _ in card:
-            if key in ("id", "bus", "addr"):
-                guest.refuse("card", f'the card\'s "{key}" belongs to the harness')
+        card = self._card(guest.sub("card"))
+        for option in card_options:
+            key, equals, value = option.partition("=")
+            if not equals:
+                raise ScenarioError(f'--card: "{option[:60]}" is not KEY=VALUE')
+            card |= self._given("card", self._card, _Table(self, ("guest",), {key: value}))
         sysctl = self.words(guest.sub("sysctl"), _SYSCTL)
         table = guest.sub("rlimit")
         rlimit = []
@@ -421,7 +435,7 @@ class _Reader:
         return {
             "smp": guest.number("smp", 1, 1, MAX_SMP),
             "cmdline": cmdline,
-            "card": card,
+            "card": tuple(card.items()),
             "driver_params": tuple(f"{key}={value}" for key, value in params),
             "sysctl": sysctl,
             "rlimit": tuple(rlimit),
@@ -481,7 +495,11 @@ def find(name: str) -> Path:
 
 
 def load(path: Path, axes: dict[str, list[str]] | None = None) -> Scenario:
-    """Read and check a scenario. axes: "ram", "strategy", "kernel" in place of the file's own."""
+    """Read and check a scenario.
+
+    axes: lists from the command line; "ram", "strategy", "kernel" in place of the file's own,
+    "card" as KEY=VALUE over the file's.
+    """
     text = _read(path)
     try:
         data = tomllib.loads(text)

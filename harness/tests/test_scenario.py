@@ -100,6 +100,8 @@ def test_axes_become_cells(load) -> None:
 def test_axes_from_the_command_line(load) -> None:
     cells = load(GOOD, ram=["1G", "3G"], strategy=["sg"]).cells
     assert [(c.ram_mib, c.expect.outcome) for c in cells] == [(1024, "locks"), (3072, "locks")]
+    cell = load(GOOD, card=["fault=corrupt", "channels=4"]).cells[0]
+    assert cell.device() == "gigalock,id=gl0,bus=rp0,card-mem=64M,fault=corrupt,channels=4"
 
 
 @pytest.mark.parametrize("axes, words", [
@@ -109,6 +111,9 @@ def test_axes_from_the_command_line(load) -> None:
     ({"ram": ["16M"]}, "the limits are 64M"),
     ({"strategy": ["sgg"]}, 'did you mean "sg"'),
     ({"kernel": ["vista"]}, "unknown kernel 'vista'"),
+    ({"card": ["fault"]}, '--card: "fault" is not KEY=VALUE'),
+    ({"card": ["fault=a,b"]}, "--card: fault must be a number"),
+    ({"card": ["id=gl1"]}, "--card: the card's \"id\" belongs to the harness"),
     ({"strategy": ["contig-range"]}, "no [[expect]] says what must happen with ram 512M"),
 ])
 def test_bad_axes_from_the_command_line(load, axes: dict[str, list[str]], words: str) -> None:
@@ -133,7 +138,7 @@ def test_bad_axes_from_the_command_line(load, axes: dict[str, list[str]], words:
     ('["iommu=off"]', '["a\\nb"]', 8, "printable text on one line"),
     ('["true"]', '[7]', 9, "setup must be a string, not a number"),
     ('card-mem = "64M"', 'card-mem = "64M,romfile=/etc/passwd"', 12, "without blanks and commas"),
-    ('fault = "none"', 'bus = "pcie.0"', 11, "belongs to the harness"),
+    ('fault = "none"', 'bus = "pcie.0"', 13, "belongs to the harness"),
     ('memlock = "8M"', 'memlok = "8M"', 16, 'did you mean "memlock"'),
     ('bytes = "1G"', 'bytes = "0"', 19, "bytes 0 must be above 0"),
     ('bytes = "1G"', 'bytes = "16777216T"', 19, "2^64 - 1"),
