@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a plain memcpy does on this host, between two buffers of the same kind
+ * as QEMU's shared memory: memfd, touched, huge pages asked for as QEMU does.
+ *
+ *   memcpy_ref [BYTES [RUNS]]       default: 1 GiB, 5 runs
+ *
+ * Prints one line of JSON.
+ */
+#include <errno.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+static void *buffer(const char *name, size_t size, int fill)
+{
+    int fd = memfd_create(name, MFD_CLOEXEC);
+    void *p;
+
+    if (fd < 0 || ftruncate(fd, size) < 0) {
+        fprintf(stderr, "memcpy_ref: no memory file of %zu bytes: %s\n", size,
+                strerror(errno));
+        exit(1);
+    }
+    p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) {
+        fprintf(stderr, "memcpy_ref: %zu bytes can't be mapped: %s\n", size,
+                strerror(errno));
+        exit(1);
+    }
+    madvise(p, size, MADV_HUGEPAGE);
+    memset(p, fill, size);
+    close(fd);
+    return p;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+static unsigned long number(const char *text, const char *what)
+{
+    char *end;
+    unsigned long v;
+
+    errno = 0;
+    v = strtoul(text, &end, 0);
+    if (errno || *end || end == text || *text == '-' || !v) {
+        fprintf(stderr, "memcpy_ref: %s '%s' is no number above 0\n", what,
+                text);
+        exit(2);
+    }
+    return v;
+}
+
+int main(int argc, char **argv)
+{
+    size_t size = argc > 1 ? number(argv[1], "size") : 1ul << 30;
+    unsigned long runs = argc > 2 ? number(argv[2], "runs") : 5;
+    double *rate = calloc(runs, sizeof(*rate));
+    uint8_t *from = buffer("from", size, 0x5a);
+    uint8_t *to = buffer("to", size, 0);
+
+    if (!rate) {
+        fprintf(stderr, "memcpy_ref: %lu runs are too many\n", runs);
+        return 1;
+    }
+    for (unsigned long i = 0; i < runs; i++) {
+        struct timespec a, b;
+
+        clock_gettime(CLOCK_MONOTONIC, &a);
+        memcpy(to, from, size);
+        clock_gettime(CLOCK_MONOTONIC, &b);
+        rate[i] = size / ((b.tv_sec - a.tv_sec) +
+                          (b.tv_nsec - a.tv_nsec) * 1e-9) / (1ul << 30);
+    }
+    if (memcmp(from, to, size)) {
+        fprintf(stderr, "memcpy_ref: the copy differs\n");
+        return 1;
+    }
+    qsort(rate, runs, sizeof(*rate), compare);
+    printf("{\"bytes\":%zu,\"runs\":%lu,\"median_gib_per_s\":%.3f,"
+           "\"min_gib_per_s\":%.3f,\"max_gib_per_s\":%.3f}\n", size, runs,
+           rate[runs / 2], rate[0], rate[runs - 1]);
+    return 0;
+}

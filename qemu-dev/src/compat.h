@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * gigalock: all differences between the versions of QEMU (7.2 to 10.2).
+ *
+ * QEMU's device API is not stable: headers move and signatures change. The
+ * rest of the device is written against the newest names; this header maps
+ * them back. Included first, instead of "qemu/osdep.h".
+ */
+#ifndef GIGALOCK_COMPAT_H
+#define GIGALOCK_COMPAT_H
+
+#include "qemu/osdep.h"
+#include "qemu/log.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qemu/notify.h"
+#include "qemu/rcu.h"
+#include "qemu/thread.h"
+#include "qemu/units.h"
+#include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "hw/pci/pci.h"
+#if __has_include("hw/pci/pci_device.h")            /* since 8.0 */
+#include "hw/pci/pci_device.h"
+#endif
+#include "hw/pci/msix.h"
+#include "hw/pci/pcie.h"
+#if __has_include("hw/core/qdev-properties.h")      /* since 11.0 */
+#include "hw/core/qdev-properties.h"
+#include "hw/core/registerfields.h"
+#else
+#include "hw/qdev-properties.h"
+#include "hw/registerfields.h"
+#endif
+#include "migration/vmstate.h"
+
+#if __has_include("system/hostmem.h")               /* since 10.0 */
+#include "system/hostmem.h"
+#include "system/runstate.h"
+#include "system/system.h"
+#else
+#include "sysemu/hostmem.h"
+#include "sysemu/runstate.h"
+#include "sysemu/sysemu.h"
+#endif
+
+#if __has_include("system/memory.h")                /* since 10.1 */
+#include "system/memory.h"
+#include "system/address-spaces.h"
+#define GL_CLASS_DATA const void
+#define GL_INTERFACE_INFO const InterfaceInfo
+#else
+#include "exec/memory.h"
+#include "exec/address-spaces.h"
+#define GL_CLASS_DATA void
+#define GL_INTERFACE_INFO InterfaceInfo
+#endif
+
+/* 10.0 counts the property table; before, it needed an end mark. */
+#ifdef DEFINE_PROP_END_OF_LIST
+#define GL_PROPERTY_TABLE static Property
+#define GL_PROPERTY_END DEFINE_PROP_END_OF_LIST(),
+#else
+#define GL_PROPERTY_TABLE static const Property
+#define GL_PROPERTY_END
+#endif
+
+/* The header that came with 10.0 and everything that changed with it. */
+#if __has_include("system/hostmem.h")
+#define gl_set_reset(dc, fn) device_class_set_legacy_reset(dc, fn)
+#define gl_access_is_direct(mr, is_write, attrs) \
+    memory_access_is_direct(mr, is_write, attrs)
+#else
+#define gl_set_reset(dc, fn) ((dc)->reset = (fn))
+#define gl_access_is_direct(mr, is_write, attrs) \
+    memory_access_is_direct(mr, is_write)
+#define bql_locked() qemu_mutex_iothread_locked()
+#endif
+
+/*
+ * The loadable build: the object is also mapped into programs that are not
+ * QEMU (a shell that a wrapper script starts), and must not keep them from
+ * starting. Functions are bound when first called; data is bound at once, so
+ * it has to be weak.
+ */
+#ifdef GIGALOCK_LOADABLE
+#pragma weak address_space_memory
+#pragma weak error_abort
+#pragma weak error_fatal
+#pragma weak qdev_prop_bool
+#pragma weak qdev_prop_link
+#pragma weak qdev_prop_size
+#pragma weak qdev_prop_string
+#pragma weak qdev_prop_uint64
+#pragma weak qdev_prop_uint8
+#pragma weak qemu_cond_timedwait_func
+#pragma weak qemu_cond_wait_func
+#pragma weak qemu_loglevel
+#pragma weak qemu_mutex_lock_func
+#pragma weak rcu_gp_ctr
+#pragma weak rcu_gp_event
+#pragma weak qmp_query_version
+#pragma weak register_module_init
+#pragma weak type_register_static
+#endif
+
+#endif /* GIGALOCK_COMPAT_H */

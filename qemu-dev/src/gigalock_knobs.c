@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * gigalock: properties that can be read and written while the guest runs
+ * (qom-get, qom-set), and given at the start as options of -device, too.
+ */
+#include "compat.h"
+#include "gigalock.h"
+
+static const char *const fault_names[GL_FAULT__MAX] = {
+    [GL_FAULT_NONE] = "none",
+    [GL_FAULT_NO_COPY] = "no-copy",
+    [GL_FAULT_WRONG_PLACE] = "wrong-place",
+    [GL_FAULT_CORRUPT] = "corrupt",
+    [GL_FAULT_NO_IRQ] = "no-irq",
+    [GL_FAULT_HANG] = "hang",
+};
+
+static char *gl_get_fault(Object *obj, Error **errp)
+{
+    return g_strdup(fault_names[GIGALOCK(obj)->fault]);
+}
+
+static void gl_set_fault(Object *obj, const char *value, Error **errp)
+{
+    GLState *s = GIGALOCK(obj);
+    g_autofree char *known = NULL;
+
+    for (int i = 0; i < GL_FAULT__MAX; i++) {
+        if (!strcmp(value, fault_names[i])) {
+            qemu_mutex_lock(&s->lock);
+            qatomic_set(&s->fault, i);
+            gl_engine_kick(s);
+            qemu_mutex_unlock(&s->lock);
+            return;
+        }
+    }
+    known = g_strjoin(", ", fault_names[0], fault_names[1], fault_names[2],
+                      fault_names[3], fault_names[4], fault_names[5], NULL);
+    error_setg(errp, "fault '%s' is not known; known are: %s", value, known);
+}
+
+static void gl_get_pause_after(Object *obj, Visitor *v, const char *name,
+                               void *opaque, Error **errp)
+{
+    GLState *s = GIGALOCK(obj);
+    uint64_t value;
+
+    qemu_mutex_lock(&s->lock);
+    value = s->pause_after;
+    qemu_mutex_unlock(&s->lock);
+    visit_type_uint64(v, name, &value, errp);
+}
+
+static void gl_set_pause_after(Object *obj, Visitor *v, const char *name,
+                               void *opaque, Error **errp)
+{
+    GLState *s = GIGALOCK(obj);
+    uint64_t value;
+
+    if (!visit_type_uint64(v, name, &value, errp)) {
+        return;
+    }
+    qemu_mutex_lock(&s->lock);
+    s->pause_after = value;
+    s->pause_left = value;
+    s->pause_epoch++;
+    gl_engine_kick(s);
+    qemu_mutex_unlock(&s->lock);
+}
+
+static bool gl_get_paused(Object *obj, Error **errp)
+{
+    return gl_engine_paused(GIGALOCK(obj));
+}
+
+/* A read-only counter; @opaque is its place in GLState. */
+static void gl_get_counter(Object *obj, Visitor *v, const char *name,
+                           void *opaque, Error **errp)
+{
+    uint64_t *counter = (void *)GIGALOCK(obj) + (uintptr_t)opaque;
+    uint64_t value = qatomic_read(counter);
+
+    visit_type_uint64(v, name, &value, errp);
+}
+
+static void gl_add_counter(ObjectClass *klass, const char *name, size_t offset,
+                           const char *text)
+{
+    object_class_property_add(klass, name, "uint64", gl_get_counter, NULL,
+                              NULL, (void *)(uintptr_t)offset);
+    object_class_property_set_description(klass, name, text);
+}
+
+void gl_knobs_class_init(ObjectClass *klass)
+{
+    object_class_property_add(klass, "pause-after", "uint64",
+                              gl_get_pause_after, gl_set_pause_after, NULL,
+                              NULL);
+    object_class_property_set_description(klass, "pause-after",
+        "hold the engine after this many payload bytes, counted from when the "
+        "knob is set; 18446744073709551615 is off");
+    object_class_property_add_bool(klass, "paused", gl_get_paused, NULL);
+    object_class_property_set_description(klass, "paused",
+        "pause-after holds a channel");
+    object_class_property_add_str(klass, "fault", gl_get_fault, gl_set_fault);
+    object_class_property_set_description(klass, "fault",
+        "misbehave: none, no-copy, wrong-place, corrupt, no-irq, hang");
+    gl_add_counter(klass, "stat-bytes", offsetof(GLState, stat_bytes),
+                   "payload bytes moved");
+    gl_add_counter(klass, "stat-descriptors",
+                   offsetof(GLState, stat_descriptors),
+                   "descriptors finished, failed and skipped ones included");
+    gl_add_counter(klass, "stat-errors", offsetof(GLState, stat_errors),
+                   "descriptors that failed and channels that halted");
+}
+
+void gl_knobs_init(GLState *s)
+{
+    s->pause_after = GL_PAUSE_OFF;
+    s->pause_left = GL_PAUSE_OFF;
+    s->fault = GL_FAULT_NONE;
+}
