@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: LGPL-2.1-or-later */
+/*
+ * libgigalock: lock large DMA buffers, move them through the card, and learn
+ * why a lock failed.
+ *
+ * This header is the documentation. The numbers (strategies, reasons, stages,
+ * directions) and three plain structs (struct gigalock_failure, struct
+ * gigalock_info and their units) come from the kernel's <linux/gigalock.h>,
+ * which is their one home. Everything that this library adds begins with glk_
+ * or GLK_.
+ *
+ * Conventions
+ * - Functions that can fail return 0 or a negative errno. They don't set errno.
+ * - Functions that take a `struct gigalock_failure *failure` fill it whenever
+ *   they return a negative value, and leave it alone otherwise. It may be NULL.
+ *   It needs no initialisation. glk_failure_message() turns it into words.
+ * - Sizes and offsets are in bytes, times in the unit that the name ends with.
+ * - Structs that a caller fills start with `size`: set it to sizeof the struct
+ *   and set what you don't use to 0. A library that is newer than its caller
+ *   then knows which fields exist.
+ * - Pointers that a function gives back belong to the library, unless the
+ *   comment says that the caller frees them.
+ *
+ * Threads
+ * Different objects may be used by different threads at any time, also two
+ * locks or transfers of one card. One object may be used by one thread at a
+ * time, except: glk_xfer_cancel() and glk_xfer_progress() may run while another
+ * thread is in glk_xfer_wait() on the same transfer, and every glk_card_
+ * function except glk_card_close() may run in several threads. Functions that
+ * take no object (text, pattern, CRC) may be used freely.
+ *
+ * fork()
+ * Memory that the library allocates for strategy sg is not passed on to a
+ * child (MADV_DONTFORK): the child must not touch it. Handles must be used and
+ * freed by the process that made them.
+ */
+#ifndef GIGALOCK_H
+#define GIGALOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdbool.h>
+#include <sys/types.h>
+#include <linux/gigalock.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define GLK_API __attribute__((visibility("default")))
+#else
+#define GLK_API
+#endif
+
+/** An open card, see "cards" below. */
+struct glk_card;
+
+/** Version of this header. Compare with glk_version(). */
+#define GLK_VERSION_MAJOR 1
+#define GLK_VERSION_MINOR 0
+#define GLK_VERSION_STRING "1.0"
+
+/** glk_version() - the library's version as text, "1.0". Static. */
+GLK_API const char *glk_version(void);
+
+/* ---- words --------------------------------------------------------------- */
+
+/** Strategy "auto": try coherent, contig-range, sg, and keep the first that
+ *  works. Not known to the kernel. */
+#define GLK_STRATEGY_AUTO 0xffffffffu
+
+/**
+ * glk_reason_name() - the stable code of a reason, "buddy-limit"
+ * @reason: GIGALOCK_REASON_*
+ * Returns a static string; "unknown" for a number this library doesn't know.
+ */
+GLK_API const char *glk_reason_name(uint32_t reason);
+
+/** glk_reason_observation() - what a reason says was observed, in general
+ *  terms and without numbers. Static; "" for an unknown number. */
+GLK_API const char *glk_reason_observation(uint32_t reason);
+
+/** glk_reason_by_name() - the number of a code, or -ENOENT. */
+GLK_API int glk_reason_by_name(const char *name);
+
+/** glk_stage_name() - "allocate" of GIGALOCK_STAGE_ALLOCATE; "unknown". */
+GLK_API const char *glk_stage_name(uint32_t stage);
+
+/** glk_strategy_name() - "sg" of GIGALOCK_STRATEGY_SG, "auto"; "unknown". */
+GLK_API const char *glk_strategy_name(uint32_t strategy);
+
+/** glk_strategy_list() - the names of all strategies, separated by ", ",
+ *  "auto" last. Static. */
+GLK_API const char *glk_strategy_list(void);
+
+/**
+ * glk_strategy_by_name() - the number of a strategy
+ * @name: "coherent", "contig-range", "sg" or "auto"
+ * @strategy: where to put it
+ * Returns 0, or -ENOENT (@strategy is left alone).
+ */
+GLK_API int glk_strategy_by_name(const char *name, uint32_t *strategy);
+
+/** glk_unit_name() - "bytes", "count", "milliseconds", "address". */
+GLK_API const char *glk_unit_name(uint32_t unit);
+
+/* ---- failures ------------------------------------------------------------ */
+
+/*
+ * A failure is the kernel's struct gigalock_failure: reason, stage, err (a
+ * positive errno), limit, request and available in `unit`, strategy, op, and
+ * who it was. Failures that only user space sees (a mapping refused, no card)
+ * have the same form and seq 0, for they are not in the card's log.
+ */
+
+/**
+ * glk_failure_text() - what happened, in one sentence with the numbers
+ * @failure: the failure
+ * @buf, @len: where to put it; always ended with a 0 byte when @len > 0
+ * Returns the length of the whole text, as snprintf() does.
+ */
+GLK_API int glk_failure_text(const struct gigalock_failure *failure,
+			     char *buf, size_t len);
+
+/** glk_failure_remedy() - what would help, in one or two sentences. As above. */
+GLK_API int glk_failure_remedy(const struct gigalock_failure *failure,
+			       char *buf, size_t len);
+
+/** glk_failure_message() - code, text and remedy in one line. As above. */
+GLK_API int glk_failure_message(const struct gigalock_failure *failure,
+				char *buf, size_t len);
+
+/** Room that is enough for each of the three. */
+#define GLK_TEXT_MAX 1024
+
+/**
+ * glk_failure_of_child() - why a child process ended, when it could not say
+ * @card: the card it used
+ * @pid: its process id
+ * @status: of waitpid()
+ * @since: look only at records of the card's log with seq above this one
+ * @failure: filled: the record that the card kept of that process; or, when
+ *	there is none and SIGKILL ended it, "killed" with what is known
+ * Returns 1 when filled, 0 when there is nothing to tell (it ended by itself
+ * and the card has no record of it), or a negative errno.
+ *
+ * A caller that the OOM killer takes inside the kernel never sees its failure.
+ * Lock in a child, and ask this. Needs the process ids of the initial PID
+ * namespace: inside another one the log can't be matched.
+ */
+GLK_API int glk_failure_of_child(struct glk_card *card, pid_t pid, int status,
+				 uint64_t since,
+				 struct gigalock_failure *failure);
+
+/* ---- sizes --------------------------------------------------------------- */
+
+/** glk_size_limit() - largest buffer that a process of this machine can ever
+ *  have: the size of its address space. */
+GLK_API uint64_t glk_size_limit(void);
+
+/**
+ * glk_size_parse() - read a size: "4096", "64K", "1536M", "1G", "1GiB"
+ * @text: a decimal number and K, M, G or T (powers of 1024), with or without
+ *	"iB", in either case
+ * @bytes: filled with the size, 1 up to glk_size_limit()
+ * @error: filled with why not, naming the value and the limit; or NULL
+ * @error_len: room there
+ * Returns 0, -EINVAL (not a size, zero, negative) or -ERANGE (too large).
+ */
+GLK_API int glk_size_parse(const char *text, uint64_t *bytes,
+			   char *error, size_t error_len);
+
+/** glk_size_format() - "1 GiB", "943.2 MiB", "17 bytes". As snprintf(). */
+GLK_API int glk_size_format(uint64_t bytes, char *buf, size_t len);
+
+/* ---- cards --------------------------------------------------------------- */
+
+/* Locks and transfers keep a card alive: closing it early is safe. */
+
+/** The card that glk_card_open() takes when it is given NULL. */
+#define GLK_DEFAULT_DEVICE "/dev/gigalock0"
+
+/**
+ * glk_card_open() - open a card
+ * @device: "/dev/gigalock0", "0", or NULL: GLK_DEFAULT_DEVICE
+ * @card: filled; the caller closes it with glk_card_close()
+ * @failure: see the conventions
+ * Returns 0, or
+ *   -ENOENT, -ENXIO, -ENODEV  no-device: no such card, driver not loaded
+ *   -ENOTTY                   no-device: that file is not a gigalock card
+ *   -EACCES, -EPERM           permission
+ *   -EPROTO                   no-device: its driver speaks another ABI version
+ *   -ENOMEM, -EMFILE, ...     of open()
+ */
+GLK_API int glk_card_open(const char *device, struct glk_card **card,
+			  struct gigalock_failure *failure);
+
+/** glk_card_close() - let go of a card. NULL is fine. Its locks and transfers
+ *  stay valid until they are freed; the file is closed after the last one. */
+GLK_API void glk_card_close(struct glk_card *card);
+
+/** glk_card_device() - the path that was opened. Lives as long as the card. */
+GLK_API const char *glk_card_device(const struct glk_card *card);
+
+/** glk_card_fd() - the file, for poll(): POLLIN says that a transfer can be
+ *  reaped. Belongs to the card; don't close it. */
+GLK_API int glk_card_fd(const struct glk_card *card);
+
+/**
+ * glk_card_info() - what this card and its driver are
+ * @info: its size must be set by the caller; see <linux/gigalock.h>
+ * Returns 0 or a negative errno of the call.
+ */
+GLK_API int glk_card_info(struct glk_card *card, struct gigalock_info *info);
+
+/**
+ * glk_card_failures() - the card's last failures, of all processes
+ * @since: only those with seq above this one
+ * @records: filled, oldest first
+ * @capacity: room there; GIGALOCK_FAILURE_LOG is always enough
+ * Returns how many were filled, or a negative errno.
+ */
+GLK_API int glk_card_failures(struct glk_card *card, uint64_t since,
+			      struct gigalock_failure *records,
+			      unsigned int capacity);
+
+/** glk_card_failure_seq() - seq of the newest failure so far, 0 if none: what
+ *  to give as @since to see only later ones. Or a negative errno. */
+GLK_API int64_t glk_card_failure_seq(struct glk_card *card);
+
+/* ---- locks --------------------------------------------------------------- */
+
+/** Memory that is locked for DMA. */
+struct glk_lock;
+
+/** One attempt, as told to a `tried` callback. */
+struct glk_try {
+	size_t size;			/* sizeof(struct glk_try) */
+	uint32_t strategy;		/* GIGALOCK_STRATEGY_* */
+	bool ok;
+	uint64_t bytes;			/* that it tried to lock */
+	uint64_t elapsed_ns;
+	struct gigalock_failure failure; /* when not ok */
+};
+
+/** Called after each attempt. @attempt lives only as long as the call. */
+typedef void (*glk_tried_fn)(const struct glk_try *attempt, void *arg);
+
+/* Flags of struct glk_lock_options. */
+#define GLK_LOCK_NO_MAP		1u /* don't map into this process: data is NULL */
+#define GLK_LOCK_HUGEPAGE	2u /* sg: ask for huge pages (MADV_HUGEPAGE) */
+
+/** What to lock. */
+struct glk_lock_options {
+	size_t size;		/* sizeof(struct glk_lock_options) */
+	uint64_t bytes;		/* 1 or more. coherent and contig-range round up
+				 * to whole pages */
+	uint64_t min_bytes;	/* 0: exactly @bytes. Else the smallest size
+				 * that will do, see glk_lock_new() */
+	uint32_t strategy;	/* GIGALOCK_STRATEGY_* or GLK_STRATEGY_AUTO */
+	uint32_t direction;	/* GIGALOCK_DIR_*; 0 means both */
+	uint32_t flags;		/* GLK_LOCK_* */
+	uint32_t reserved;	/* 0 */
+	void *memory;		/* sg only: lock the caller's memory, any
+				 * alignment. NULL: the library allocates. The
+				 * caller keeps it mapped as long as the lock */
+	glk_tried_fn tried;	/* told of every attempt; or NULL */
+	void *tried_arg;
+};
+
+/**
+ * glk_lock_new() - lock a buffer
+ * @lock: filled; the caller frees it with glk_lock_free()
+ * @failure: of the last attempt
+ *
+ * Strategy auto tries each strategy in turn. With @min_bytes it decreases the
+ * size until a lock succeeds or @min_bytes failed too: by what the failure says
+ * was available, else by an eighth, each size with each strategy. What comes
+ * out is not the largest possible size, for that see glk_limit_search(). With
+ * @min_bytes and sg, sizes above the kernel's MemAvailable are not tried as
+ * long as @min_bytes allows it, for they call the OOM killer.
+ *
+ * Memory is zeroed, except the caller's own. The library's own sg memory is not
+ * touched before the kernel pins it, so a shortage is met there and has a
+ * reason.
+ *
+ * Returns 0, or the errno of the last attempt: see struct gigalock_lock in
+ * <linux/gigalock.h>, and
+ *   -EINVAL  bad-size, bad-strategy, bad-argument
+ *   -ENOMEM  overcommit, address-space: the process may not map that much
+ */
+GLK_API int glk_lock_new(struct glk_card *card,
+			 const struct glk_lock_options *options,
+			 struct glk_lock **lock,
+			 struct gigalock_failure *failure);
+
+/**
+ * glk_lock_free() - unmap, unlock, and free the handle. NULL is fine.
+ * Returns 0; -EBUSY when a transfer of it was not reaped or freed yet, or
+ * another process maps it: nothing changed and the handle stays valid; or the
+ * errno of the call (-ENODEV: the card is gone), and the handle is freed.
+ */
+GLK_API int glk_lock_free(struct glk_lock *lock);
+
+/** glk_lock_data() - the memory; NULL with GLK_LOCK_NO_MAP. */
+GLK_API void *glk_lock_data(const struct glk_lock *lock);
+/** glk_lock_bytes() - bytes locked: as asked, rounded up, or less with
+ *  min_bytes. */
+GLK_API uint64_t glk_lock_bytes(const struct glk_lock *lock);
+/** glk_lock_strategy() - the one that succeeded, never auto. */
+GLK_API uint32_t glk_lock_strategy(const struct glk_lock *lock);
+/** glk_lock_direction() - GIGALOCK_DIR_*. */
+GLK_API uint32_t glk_lock_direction(const struct glk_lock *lock);
+/** glk_lock_segments() - pieces that the device sees. */
+GLK_API uint32_t glk_lock_segments(const struct glk_lock *lock);
+/** glk_lock_longest_segment() - bytes of the longest piece. */
+GLK_API uint64_t glk_lock_longest_segment(const struct glk_lock *lock);
+/** glk_lock_ns() - time the kernel took for the lock that succeeded. */
+GLK_API uint64_t glk_lock_ns(const struct glk_lock *lock);
+/** glk_lock_id() - the kernel's id, for calls that this library doesn't have. */
+GLK_API uint32_t glk_lock_id(const struct glk_lock *lock);
+
+/**
+ * glk_lock_sync_for_device() - the CPU has written, the device may read
+ * glk_lock_sync_for_cpu() - the device has written, the CPU may read
+ * @offset, @length: the range; length 0 means to the end
+ *
+ * Where the kernel bounces data through other memory the bytes are wrong
+ * without these; elsewhere they cost little. glk_transfer() calls them itself.
+ * Returns 0 or -EINVAL when the range leaves the lock.
+ */
+GLK_API int glk_lock_sync_for_device(struct glk_lock *lock, uint64_t offset,
+				     uint64_t length);
+GLK_API int glk_lock_sync_for_cpu(struct glk_lock *lock, uint64_t offset,
+				  uint64_t length);
+
+/* ---- transfers ----------------------------------------------------------- */
+
+/** A transfer under way. */
+struct glk_xfer;
+
+/** What to move. */
+struct glk_xfer_options {
+	size_t size;		/* sizeof(struct glk_xfer_options) */
+	uint32_t direction;	/* GIGALOCK_DIR_TO_CARD or _FROM_CARD */
+	uint32_t flags;		/* GIGALOCK_XFER_CRC or 0 */
+	uint64_t offset;	/* within the lock */
+	uint64_t length;	/* 1 or more */
+	uint64_t card_offset;	/* within card memory */
+	void *user_data;	/* given back by glk_xfer_user_data() */
+};
+
+/** What became of it. */
+struct glk_xfer_result {
+	size_t size;		/* sizeof(struct glk_xfer_result), by the caller */
+	int status;		/* 0 or a negative errno of the transfer */
+	uint32_t crc32c;	/* by the device, with GIGALOCK_XFER_CRC */
+	uint64_t bytes;		/* moved */
+	uint64_t elapsed_ns;	/* first doorbell to last completion */
+	uint64_t fault_address;	/* bus address the card could not reach, or 0 */
+};
+
+/**
+ * glk_xfer_submit() - start a transfer and return at once
+ * @xfer: filled; the caller frees it with glk_xfer_free()
+ * Does not sync: call glk_lock_sync_for_device() before it.
+ * Returns 0, -EINVAL, -ERANGE (lock-range, card-range), -EACCES (the lock is
+ * not for that direction), -EAGAIN (GIGALOCK_MAX_XFERS not reaped), -ENOMEM,
+ * -ENODEV.
+ */
+GLK_API int glk_xfer_submit(struct glk_lock *lock,
+			    const struct glk_xfer_options *options,
+			    struct glk_xfer **xfer,
+			    struct gigalock_failure *failure);
+
+/**
+ * glk_xfer_wait() - wait for one transfer and reap it
+ * @timeout_ms: -1 for ever, 0 just look
+ * @result: filled when it was reaped; or NULL
+ * @failure: why waiting failed, or why the transfer did
+ * Returns 0 when it finished well. When it finished badly, result->status and
+ * the return value are that errno (-EIO device-error, -ECANCELED, -ENODEV).
+ * -ETIMEDOUT and -EINTR: not finished, it goes on. -EALREADY: reaped before.
+ */
+GLK_API int glk_xfer_wait(struct glk_xfer *xfer, int timeout_ms,
+			  struct glk_xfer_result *result,
+			  struct gigalock_failure *failure);
+
+/**
+ * glk_card_wait_any() - wait for whichever transfer of a card finishes first
+ * @xfer: filled with the one that was reaped; still to be freed
+ * Otherwise as glk_xfer_wait(). -ENOENT: nothing is under way. When @xfer is
+ * NULL after a negative return, nothing was reaped. Don't call it while
+ * another thread waits on the same card.
+ */
+GLK_API int glk_card_wait_any(struct glk_card *card, int timeout_ms,
+			      struct glk_xfer **xfer,
+			      struct glk_xfer_result *result,
+			      struct gigalock_failure *failure);
+
+/** glk_xfer_cancel() - stop a transfer. When it returns, the card no longer
+ *  touches the buffer; wait then says -ECANCELED, or 0 if it was done before.
+ *  Returns 0, -EALREADY when it was reaped before, or the call's errno. */
+GLK_API int glk_xfer_cancel(struct glk_xfer *xfer);
+
+/**
+ * glk_xfer_progress() - how far a transfer is
+ * @bytes, @total: filled; or NULL
+ * Returns GIGALOCK_XFER_QUEUED, _RUNNING or _DONE, or a negative errno
+ * (-EALREADY when it was reaped).
+ */
+GLK_API int glk_xfer_progress(struct glk_xfer *xfer, uint64_t *bytes,
+			      uint64_t *total);
+
+/** glk_xfer_user_data() - of the options. */
+GLK_API void *glk_xfer_user_data(const struct glk_xfer *xfer);
+
+/** glk_xfer_free() - free a transfer; one that was not reaped is cancelled and
+ *  reaped first. NULL is fine. */
+GLK_API void glk_xfer_free(struct glk_xfer *xfer);
+
+/**
+ * glk_transfer() - move data and wait: sync, submit, wait, sync
+ * @timeout_ms: -1 for ever. When it passes, the transfer is cancelled
+ * @result: filled when the transfer was started and reaped; or NULL
+ * Returns as glk_xfer_submit() and glk_xfer_wait(); -ETIMEDOUT (timeout) and
+ * -EINTR (cancelled) mean that nothing is under way any more.
+ */
+GLK_API int glk_transfer(struct glk_lock *lock,
+			 const struct glk_xfer_options *options,
+			 int timeout_ms, struct glk_xfer_result *result,
+			 struct gigalock_failure *failure);
+
+/* ---- the largest lock ---------------------------------------------------- */
+
+/** How to search. */
+struct glk_limit_options {
+	size_t size;		/* sizeof(struct glk_limit_options) */
+	uint64_t bytes;		/* the size wanted, tried first */
+	uint32_t strategy;	/* GIGALOCK_STRATEGY_* or GLK_STRATEGY_AUTO */
+	uint32_t direction;	/* 0 means both */
+	uint32_t per_mille;	/* stop when the bounds are that close; 0: 10 */
+	uint32_t lock_flags;	/* GLK_LOCK_* of each attempt */
+	glk_tried_fn tried;	/* told of every attempt; or NULL */
+	void *tried_arg;
+};
+
+/** What was found. */
+struct glk_limit_result {
+	size_t size;		/* sizeof(struct glk_limit_result), by the caller */
+	uint64_t largest;	/* that was truly locked; 0 if nothing was */
+	uint32_t tries;
+	bool wanted_locked;	/* the size wanted could be locked */
+	struct gigalock_failure failure; /* why not, if it couldn't */
+};
+
+/**
+ * glk_limit_search() - the largest size that can be locked right now
+ * @device: as for glk_card_open()
+ *
+ * Every attempt is a child process that the OOM killer prefers (oom_score_adj
+ * 1000), so the caller survives, and the kernel's reason is read from the
+ * card's log. The result was truly locked, once, and given back. The next
+ * moment may differ.
+ *
+ * Returns 0 when the search came to an end, also when nothing could be locked;
+ * the errors of glk_card_open(); -EINVAL for bad options; -EAGAIN, -ENOMEM when
+ * no child could be made.
+ */
+GLK_API int glk_limit_search(const char *device,
+			     const struct glk_limit_options *options,
+			     struct glk_limit_result *result,
+			     struct gigalock_failure *failure);
+
+/* ---- test pattern -------------------------------------------------------- */
+
+/*
+ * A seeded pattern that depends on the position: the 64-bit little-endian word
+ * number i is mix(seed, i), and no two positions of one seed are the same. So
+ * data that is missing, stale or in the wrong place is seen. @offset is the
+ * position in bytes of the buffer's first byte within the pattern, any value.
+ */
+
+/** glk_pattern_fill() - write the pattern. */
+GLK_API void glk_pattern_fill(void *buf, size_t len, uint64_t seed,
+			      uint64_t offset);
+/** glk_pattern_fill_inverse() - write the pattern's complement: no byte is as
+ *  in the pattern. To overwrite a buffer between two legs of a round trip. */
+GLK_API void glk_pattern_fill_inverse(void *buf, size_t len, uint64_t seed,
+				      uint64_t offset);
+
+/** The first byte that differs. */
+struct glk_difference {
+	uint64_t offset;	/* within the buffer */
+	uint8_t expected;
+	uint8_t found;
+};
+
+/** glk_pattern_verify() - look at every byte. Returns true when all are right;
+ *  otherwise fills @first, unless it is NULL. */
+GLK_API bool glk_pattern_verify(const void *buf, size_t len, uint64_t seed,
+				uint64_t offset, struct glk_difference *first);
+
+/** glk_pattern_crc32c() - the CRC-32C that the pattern has, without a buffer.
+ *  @crc: of what comes before it, 0 to start. */
+GLK_API uint32_t glk_pattern_crc32c(uint32_t crc, uint64_t seed,
+				    uint64_t offset, uint64_t len);
+
+/** glk_crc32c() - CRC-32C (RFC 3720) of a buffer. @crc: of what comes before
+ *  it, 0 to start. */
+GLK_API uint32_t glk_crc32c(uint32_t crc, const void *buf, size_t len);
+
+/** glk_crc32c_combine() - the CRC of A followed by B
+ *  @crc_a, @crc_b: of each alone; @len_b: bytes of B. */
+GLK_API uint32_t glk_crc32c_combine(uint32_t crc_a, uint32_t crc_b,
+				    uint64_t len_b);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* GIGALOCK_H */
