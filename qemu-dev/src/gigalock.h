@@ -6,6 +6,7 @@
  * gigalock_mmio.c     the registers
  * gigalock_engine.c   channels: worker threads, rings, completions
  * gigalock_dma.c      moving bytes between host memory and the engine
+ * gigalock_copy.c     copying large blocks
  * gigalock_knobs.c    run-time properties: pause, faults, counters
  * gigalock_crc32c.c   the checksum
  * gigalock_guard.c    the loadable build's proof that it fits this QEMU
@@ -34,8 +35,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(GLState, GIGALOCK)
 #define GL_PAUSE_OFF        UINT64_MAX
 
 /*
- * Bytes moved in one go. Large, because the C library copies large blocks
- * fastest; not larger, because stop, pause and progress happen between two.
+ * Bytes moved in one go: large, for what happens around a chunk costs time;
+ * not larger, for stop, pause and progress happen between two.
  */
 #define GL_CHUNK            (8 * MiB)
 /* With a checksum: what was copied is still in the CPU's cache for it. */
@@ -202,6 +203,10 @@ uint64_t gl_dma_rw(GLChannel *ch, dma_addr_t addr, void *buf, uint64_t len,
                    bool is_write);
 /* True if [addr, addr + len) fits the address width; else the first bad one. */
 bool gl_dma_in_width(GLState *s, uint64_t addr, uint64_t len, uint64_t *bad);
+
+/* ---- gigalock_copy.c ---- */
+/* memmove(), for blocks that may be large. */
+void gl_copy_block(void *to, const void *from, size_t len);
 
 /* ---- gigalock_knobs.c ---- */
 void gl_knobs_class_init(ObjectClass *klass);

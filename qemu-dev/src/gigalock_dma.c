@@ -55,12 +55,11 @@ static uint64_t gl_copy(AddressSpace *as, hwaddr addr, uint8_t *buf,
             address_space_cache_destroy(&cache);
             break;
         }
-        /* memmove, for a host address may lie in card memory, too. */
         if (is_write) {
-            memmove(cache.ptr, buf + done, n);
+            gl_copy_block(cache.ptr, buf + done, n);
             address_space_cache_invalidate(&cache, 0, n);
         } else {
-            memmove(buf + done, cache.ptr, n);
+            gl_copy_block(buf + done, cache.ptr, n);
         }
         address_space_cache_destroy(&cache);
         done += n;
