@@ -17,7 +17,9 @@ from pathlib import Path
 
 from . import console as console_rules
 from . import toolcall
-from .guest import Guest, GuestConfig, GuestError, GuestHang, GuestPanic, QemuDied
+from .agent import CommandResult
+from .guest import (TAINT_BAD, Guest, GuestConfig, GuestError, GuestHang, GuestPanic,
+                    QemuDied)
 from .outcome import FAIL, SKIP, Move, Outcome
 from .places import TOP, host_tool
 from .scenario import RLIMITS, Cell
@@ -26,7 +28,7 @@ from .toolcall import Answer, ToolError
 
 CONSOLE_TAIL = 12_000
 
-OnPhase = Callable[[Cell, str], None]
+OnPhase = Callable[[Cell, str, str], None]
 
 
 class _Stop(Exception):
@@ -37,7 +39,7 @@ class CellRunner:
     """One cell, run once. cancel() and touched_mib() may be called from another thread."""
 
     def __init__(self, cell: Cell, log_dir: Path, seed: int | None = None,
-                 on_phase: OnPhase = lambda cell, phase: None, scenario_path: str = "",
+                 on_phase: OnPhase = lambda cell, phase, detail: None, scenario_path: str = "",
                  card_options: tuple[str, ...] = ()) -> None:
         self.cell = cell
         self.log_dir = log_dir
@@ -85,13 +87,13 @@ class CellRunner:
         except _Stop:
             pass
         except GuestPanic as error:
-            outcome.fail("panic", f"the guest's kernel panicked in {self._phase[0]}: {error}")
+            outcome.fail("panic", f"in {self._phase[0]}: {error.message}")
         except GuestHang as error:
-            outcome.fail("hang", f"the guest gave no answer in {self._phase[0]}: {error}")
+            outcome.fail("hang", f"in {self._phase[0]}: {error.message}")
         except QemuDied as error:
-            outcome.fail("qemu-died", f"QEMU ended in {self._phase[0]}: {error}")
+            outcome.fail("qemu-died", f"in {self._phase[0]}: {error.message}")
         except GuestError as error:
-            outcome.fail("guest", f"in {self._phase[0]}: {error}")
+            outcome.fail("guest", f"in {self._phase[0]}: {error.message}")
         except ToolError as error:
             outcome.fail("tool", f"in {self._phase[0]}: {error}")
         except OSError as error:
@@ -121,7 +123,7 @@ class CellRunner:
             self._marks.append((phase, len(self._guest.console())))
         else:
             self._marks.append((phase, 0))
-        self._on_phase(self.cell, phase)
+        self._on_phase(self.cell, phase, "")
 
     def _leave(self) -> None:
         phase, since = self._phase
@@ -155,19 +157,27 @@ class CellRunner:
         commands = [f"echo {shlex.quote(value)} > /proc/sys/{key.replace('.', '/')}"
                     for key, value in self.cell.sysctl]
         for command in [*commands, *self.cell.setup]:
-            self.outcome.commands.append(command)
-            result = guest.run(command, timeout=self.cell.step_seconds)
+            result = self._command(guest, command)
             if result.code != 0:
                 self.outcome.fail("setup", f"setup command {command!r} ended with status "
                                   f"{result.code}: {result.stderr.strip()[-200:]}")
                 raise _Stop
 
+    def _command(self, guest: Guest, command: str) -> CommandResult:
+        self.outcome.commands.append(command)
+        return guest.run(command, timeout=self.cell.step_seconds, on_output=self._output)
+
+    def _output(self, stream: str, text: str) -> None:
+        """What the tool says while it works, for the progress."""
+        lines = text.strip().splitlines()
+        if stream == "stderr" and lines and lines[-1].startswith("gigalock: "):
+            self._on_phase(self.cell, self._phase[0], lines[-1].split(": ", 2)[-1][:80])
+
     def _tool(self, guest: Guest, arguments: str) -> Answer:
         limits = "".join(f"ulimit {RLIMITS[key]} {value // KIB} && "
                          for key, value in self.cell.rlimit)
         command = f"{limits}gigalock --json {arguments}"
-        self.outcome.commands.append(command)
-        result = guest.run(command, timeout=self.cell.step_seconds)
+        result = self._command(guest, command)
         return toolcall.read(result.code, result.stdout, result.stderr)
 
     def _xfer(self, guest: Guest, size: int) -> tuple[Answer, Move | None]:
@@ -180,7 +190,8 @@ class CellRunner:
         failure = answer.failure()
         if answer.code == toolcall.EXIT_FAILED:
             if failure is None:
-                raise ToolError("the tool failed without a reason")
+                raise ToolError("the tool failed without a reason: "
+                                f"{answer.data.get('error')!r:.200}")
             if failure.get("op") == "lock":
                 return answer, None
             self.outcome.fail("transfer", f"the transfer failed, {failure['reason']}: "
@@ -245,15 +256,17 @@ class CellRunner:
             for line in console_rules.unexpected_lines(part, allowed):
                 outcome.fail("console", f"unexpected on the console in {phase}: {line.strip()[:200]}")
             for pattern in allowed:
-                outcome.console_seen += [line.strip()[:200] for line in part.splitlines()
-                                         if re.search(pattern, line[:1000])]
+                outcome.console_seen += [line[:200] for line in console_rules.clean_lines(part)
+                                         if re.search(pattern, line)]
+        if guest.hello and guest.hello.tainted & TAINT_BAD:
+            outcome.fail("console", "the kernel warned while it booted "
+                         f"(tainted {guest.hello.tainted}); dmesg says why")
         for rule in self.cell.console:
             if not rule.needed or ended_early:
                 continue
             parts = [text[begin:end] for (phase, begin), (_, end) in zip(marks, marks[1:])
                      if rule.phase in (None, phase)]
-            if not any(re.search(rule.pattern, line[:1000])
-                       for part in parts for line in part.splitlines()):
+            if all(console_rules.missing(part, [rule.pattern]) for part in parts):
                 when = f" in {rule.phase}" if rule.phase else ""
                 outcome.fail("missing-line", f"expected on the console{when}, but not there: "
                              f"{rule.pattern}")

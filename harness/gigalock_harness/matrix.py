@@ -38,7 +38,7 @@ class Progress(Protocol):
     """Who is told what happens."""
 
     def started(self, cell: Cell) -> None: ...
-    def phase(self, cell: Cell, phase: str) -> None: ...
+    def phase(self, cell: Cell, phase: str, detail: str) -> None: ...
     def finished(self, outcome: Outcome, done: int, total: int) -> None: ...
     def tick(self) -> None: ...
 
@@ -87,7 +87,7 @@ class _Running:
 class Matrix:
     """The cells of a run, and how to run one."""
 
-    make_runner: Callable[[Cell, Callable[[Cell, str], None]], Runner]
+    make_runner: Callable[[Cell, Callable[[Cell, str, str], None]], Runner]
     estimate_mib: Callable[[Cell], int]
     progress: Progress
     jobs: int = field(default_factory=cores)
@@ -168,8 +168,7 @@ class Matrix:
         return later
 
     def _launch(self, cell: Cell, need: int) -> None:
-        runner = self.make_runner(cell, lambda cell, phase: self._events.put(("phase",
-                                                                              (cell, phase))))
+        runner = self.make_runner(cell, lambda *what: self._events.put(("phase", what)))
         started = time.monotonic() - self._start
 
         def work() -> None:

@@ -14,8 +14,8 @@ KERNELS_LIST = TOP / "guest-image" / "kernels.list"
 
 
 def build_dir() -> Path:
-    """The build folder: $BUILD as the makefiles pass it, else <top>/build."""
-    given = os.environ.get("BUILD")
+    """The build folder: $GIGALOCK_BUILD, or $BUILD as the makefiles call it, else <top>/build."""
+    given = os.environ.get("GIGALOCK_BUILD") or os.environ.get("BUILD")
     return Path(given).resolve() if given else TOP / "build"
 
 

@@ -41,8 +41,9 @@ class PlainProgress:
     def started(self, cell: Cell) -> None:
         pass
 
-    def phase(self, cell: Cell, phase: str) -> None:
-        self.say(f"{label(cell)} {_PHASES.get(phase, phase)}")
+    def phase(self, cell: Cell, phase: str, detail: str) -> None:
+        if not detail:
+            self.say(f"{label(cell)} {_PHASES.get(phase, phase)}")
 
     def finished(self, outcome: Outcome, done: int, total: int) -> None:
         self.say(f"{label(outcome.cell)} {result_line(outcome)} ({done}/{total})")
@@ -70,12 +71,13 @@ class TerminalProgress(PlainProgress):
         self._draw()
 
     def started(self, cell: Cell) -> None:
-        self.running[cell] = ("boot", time.monotonic())
+        self.running[cell] = (_PHASES["boot"], time.monotonic())
         self._redraw()
 
-    def phase(self, cell: Cell, phase: str) -> None:
+    def phase(self, cell: Cell, phase: str, detail: str) -> None:
         if cell in self.running:
-            self.running[cell] = (phase, self.running[cell][1])
+            text = _PHASES.get(phase, phase) + (f": {plain(detail)}" if detail else "")
+            self.running[cell] = (text, self.running[cell][1])
         self._redraw()
 
     def finished(self, outcome: Outcome, done: int, total: int) -> None:
@@ -105,8 +107,8 @@ class TerminalProgress(PlainProgress):
     def _draw(self) -> None:
         now = self.last = time.monotonic()
         width = max(20, shutil.get_terminal_size().columns)
-        for cell, (phase, since) in self.running.items():
-            line = f"        {label(cell)} {now - since:5.1f} s  {_PHASES.get(phase, phase)}"
+        for cell, (text, since) in self.running.items():
+            line = f"        {label(cell)} {now - since:5.1f} s  {text}"
             self.out.write(line[:width - 1] + "\n")
             self.drawn += 1
         self.out.flush()

@@ -111,4 +111,4 @@ def host_crc(tool: Path, size: int, seed: int, timeout: float) -> str:
     answer = read(done.returncode, done.stdout, done.stderr)
     if answer.code != EXIT_DONE:
         raise ToolError(f"{tool} pattern failed: {answer.data.get('error')!r:.200}")
-    return answer.crc("crc")
+    return answer.crc("crc32c")

@@ -44,7 +44,7 @@ class Clock:
 
 
 class Job:
-    def __init__(self, cell: Cell, on_phase: Callable[[Cell, str], None], clock: Clock,
+    def __init__(self, cell: Cell, on_phase: Callable[[Cell, str, str], None], clock: Clock,
                  seconds: float = 0.05, breaks: Exception | None = None) -> None:
         self.outcome = Outcome(cell)
         self.on_phase, self.clock, self.seconds, self.breaks = on_phase, clock, seconds, breaks
@@ -53,7 +53,8 @@ class Job:
     def run(self) -> Outcome:
         cell = self.outcome.cell
         self.clock.enter(cell)
-        self.on_phase(cell, "boot")
+        self.on_phase(cell, "boot", "")
+        self.on_phase(cell, "boot", f"a detail{samples.NASTY}")
         if self.breaks:
             self.clock.leave(cell)
             raise self.breaks
