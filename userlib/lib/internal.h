@@ -70,9 +70,7 @@ struct glk_evidence {
 	uint64_t committed;
 	int overcommit;		/* 0, 1, 2; -1 not known */
 	uint64_t rlimit_as;
-	uint64_t rlimit_data;
 	uint64_t vm_size;	/* of this process */
-	uint64_t vm_data;
 	uint64_t largest_gap;	/* in the address space of this process */
 };
 

@@ -62,15 +62,12 @@ static void read_meminfo(struct glk_evidence *evidence, const char *proc)
 static void read_statm(struct glk_evidence *evidence, const char *proc)
 {
 	FILE *file = open_proc(proc, "self/statm");
-	unsigned long long total, data;
+	unsigned long long total;
 
 	if (!file)
 		return;
-	/* size resident shared text lib data dt, in pages */
-	if (fscanf(file, "%llu %*u %*u %*u %*u %llu", &total, &data) == 2) {
+	if (fscanf(file, "%llu", &total) == 1)	/* in pages */
 		evidence->vm_size = total * glk_page_size();
-		evidence->vm_data = data * glk_page_size();
-	}
 	fclose(file);
 }
 
@@ -97,17 +94,9 @@ static void read_maps(struct glk_evidence *evidence, const char *proc)
 	fclose(file);
 }
 
-static uint64_t resource_limit(int which)
-{
-	struct rlimit limit;
-
-	if (getrlimit(which, &limit) || limit.rlim_cur == RLIM_INFINITY)
-		return UINT64_MAX;
-	return limit.rlim_cur;
-}
-
 void glk_evidence_read(struct glk_evidence *evidence, const char *proc)
 {
+	struct rlimit limit;
 	FILE *file;
 
 	memset(evidence, 0, sizeof(*evidence));
@@ -121,8 +110,9 @@ void glk_evidence_read(struct glk_evidence *evidence, const char *proc)
 			evidence->overcommit = -1;
 		fclose(file);
 	}
-	evidence->rlimit_as = resource_limit(RLIMIT_AS);
-	evidence->rlimit_data = resource_limit(RLIMIT_DATA);
+	evidence->rlimit_as = UINT64_MAX;
+	if (!getrlimit(RLIMIT_AS, &limit) && limit.rlim_cur != RLIM_INFINITY)
+		evidence->rlimit_as = limit.rlim_cur;
 }
 
 static uint64_t left(uint64_t limit, uint64_t used)
@@ -144,11 +134,6 @@ void glk_evidence_explain(const struct glk_evidence *e, uint64_t bytes, int err,
 		cause->reason = GIGALOCK_REASON_ADDRESS_SPACE;
 		cause->limit = e->rlimit_as;
 		cause->available = left(e->rlimit_as, e->vm_size);
-	} else if (e->rlimit_data != UINT64_MAX &&
-		   left(e->rlimit_data, e->vm_data) < bytes) {
-		cause->reason = GIGALOCK_REASON_ADDRESS_SPACE;
-		cause->limit = e->rlimit_data;
-		cause->available = left(e->rlimit_data, e->vm_data);
 	} else if (e->largest_gap && e->largest_gap < bytes) {
 		cause->reason = GIGALOCK_REASON_ADDRESS_SPACE;
 		cause->limit = glk_size_limit();
@@ -172,49 +157,60 @@ void glk_evidence_explain(const struct glk_evidence *e, uint64_t bytes, int err,
 /* ---- memory -------------------------------------------------------------- */
 
 /*
- * 2 MiB aligned, so that transparent huge pages can serve all of it. The
- * aligned place is found with an inaccessible mapping, which is promised
- * nothing; so the kernel's promise is asked for exactly @bytes.
+ * The aligned place is found with an inaccessible mapping, which is promised
+ * nothing; so the kernel's promise is asked for exactly @length, and so is
+ * RLIMIT_DATA left out of it: a mapping that takes another's place adds none.
  */
+static void *map_aligned(uint64_t length)
+{
+	uint64_t head;
+	char *place, *start;
+
+	place = mmap(NULL, length + HUGE_PAGE, PROT_NONE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (place == MAP_FAILED)
+		return MAP_FAILED;
+	head = (HUGE_PAGE - (uintptr_t)place % HUGE_PAGE) % HUGE_PAGE;
+	start = place + head;
+	if (mmap(start, length, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
+		munmap(place, length + HUGE_PAGE);
+		return MAP_FAILED;
+	}
+	if (head)
+		munmap(place, head);
+	if (head < HUGE_PAGE)
+		munmap(start + length, HUGE_PAGE - head);
+	return start;
+}
+
+/* 2 MiB aligned, so that transparent huge pages can serve all of it, unless
+ * the room for the alignment is all that lacks. */
 int glk_memory_new(uint64_t bytes, bool hugepage, void **memory,
 		   struct glk_cause *cause)
 {
 	struct glk_evidence evidence;
 	uint64_t page = glk_page_size();
 	uint64_t length = (bytes + page - 1) / page * page;
-	uint64_t head;
-	char *place, *start;
+	void *start;
 	int err;
 
-	place = mmap(NULL, length + HUGE_PAGE, PROT_NONE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (place == MAP_FAILED) {
+	start = map_aligned(length);
+	if (start == MAP_FAILED)
+		start = mmap(NULL, length, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (start == MAP_FAILED) {
 		err = errno;
-		goto explain;
+		glk_evidence_read(&evidence, "/proc");
+		glk_evidence_explain(&evidence, bytes, err, cause);
+		return -err;
 	}
-	head = (HUGE_PAGE - (uintptr_t)place % HUGE_PAGE) % HUGE_PAGE;
-	start = place + head;
-	if (mmap(start, length, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
-		err = errno;
-		munmap(place, length + HUGE_PAGE);
-		goto explain;
-	}
-	if (head)
-		munmap(place, head);
-	if (head < HUGE_PAGE)
-		munmap(start + length, HUGE_PAGE - head);
 	/* Pinned memory would be copied at fork(), gigabytes of it. */
 	madvise(start, length, MADV_DONTFORK);
 	if (hugepage)
 		madvise(start, length, MADV_HUGEPAGE);
 	*memory = start;
 	return 0;
-
-explain:
-	glk_evidence_read(&evidence, "/proc");
-	glk_evidence_explain(&evidence, bytes, err, cause);
-	return -err;
 }
 
 void glk_memory_free(void *memory, uint64_t bytes)

@@ -203,7 +203,7 @@ static const struct {
 	[GIGALOCK_REASON_ADDRESS_SPACE] = {
 		"no room for {request} in the process's address space: its limit is {limit}"
 		"[, of which {available} are left]",
-		"Raise the limit (ulimit -v, ulimit -d), or use a 64-bit program.",
+		"Raise the limit (ulimit -v), or use a 64-bit program.",
 	},
 	[GIGALOCK_REASON_NO_DEVICE] = {
 		"there is no gigalock card here ({error})",

@@ -34,7 +34,7 @@ int glk_size_format(uint64_t bytes, char *buf, size_t len)
 		return snprintf(buf, len, "%llu byte%s",
 				(unsigned long long)bytes, bytes == 1 ? "" : "s");
 	/* Exact in a smaller unit is better than rounded: 1536 MiB, not 1.5 GiB */
-	for (int exact = power; exact > 0 && exact >= power - 1; exact--)
+	for (int exact = power; exact > 0 && bytes >> (10 * exact) < 10240; exact--)
 		if (bytes % ((uint64_t)1 << (10 * exact)) == 0)
 			return snprintf(buf, len, "%llu %ciB",
 					(unsigned long long)(bytes >> (10 * exact)),
