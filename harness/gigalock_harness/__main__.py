@@ -6,4 +6,8 @@ import sys
 from .cli import main
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["shell"]:
+        from . import shell
+
+        sys.exit(shell.main(sys.argv[2:]))
     sys.exit(main())

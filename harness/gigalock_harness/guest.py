@@ -18,7 +18,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -26,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from . import accel, console, places, qemu_args
+from . import accel, console, qemu_args
 from .agent import (
     Agent,
     AgentClosed,
@@ -38,13 +37,13 @@ from .agent import (
     Output,
 )
 from .errors import GuestError, GuestHang, GuestPanic, QemuDied
+from .initrd import DRIVER, make_initrd
 from .qemu_args import GuestConfig
 from .qmp import QmpClient, QmpClosed, QmpError
 
 __all__ = ["CommandResult", "CommandTimeout", "Guest", "GuestConfig", "GuestError", "GuestHang",
            "GuestPanic", "QemuDied"]
 
-DRIVER = "/lib/modules/gigalock.ko"
 GRACE = 20.0  # after a command's time limit: what a busy TCG guest may need to say so
 EXIT_WAIT = 10.0
 TAINT_BAD = 1 << 7 | 1 << 9  # the kernel has oopsed; has warned
@@ -106,8 +105,10 @@ class Guest:
         qemu_args.qemu_version(self._qemu)
         self.accel = accel.choose(cfg, self._qemu)
         self.log_dir.mkdir(parents=True, exist_ok=True)
+        for log in ("commands.log", "registers.txt"):
+            (self.log_dir / log).unlink(missing_ok=True)  # an earlier guest's
         self._console_file().write_bytes(b"")
-        self._initrd = self._make_initrd()
+        self._initrd = make_initrd(cfg, self.log_dir)
         self._write_reproducer()
 
         agent_here, agent_there = socket.socketpair()
@@ -135,31 +136,6 @@ class Guest:
                 )
             except OSError as e:
                 raise self._error(GuestError, f"QEMU can't be started: {e}") from e
-
-    def _make_initrd(self) -> Path:
-        """The image; with files of this guest, a copy that ends in a second archive."""
-        cfg = self.config
-        base = qemu_args.initramfs_file(cfg)
-        put = dict(cfg.put_files)
-        if cfg.driver_path:
-            put[DRIVER] = Path(cfg.driver_path)
-        if not put:
-            return base
-        for path in put.values():
-            if not path.is_file():
-                raise GuestError(f"{path} is to be put into the guest, but there is no such file")
-        extra = self.log_dir / "extra.cpio"
-        tool = places.TOP / "guest-image" / "scripts" / "mkinitramfs"
-        done = subprocess.run(
-            [sys.executable, str(tool), "--out", str(extra),
-             *(a for guest, here in put.items() for a in ("--put", f"{guest}={here}"))],
-            capture_output=True, text=True)
-        if done.returncode:
-            raise GuestError(done.stderr.strip())
-        out = self.log_dir / "initramfs.cpio"
-        out.write_bytes(base.read_bytes() + extra.read_bytes())
-        extra.unlink()
-        return out
 
     def _write_reproducer(self) -> None:
         script = self.log_dir / "command.sh"
