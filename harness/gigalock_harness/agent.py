@@ -182,12 +182,12 @@ class Agent:
                         bytes(output["OUT"]),
                         bytes(output["ERR"]),
                     )
-                case ["ERROR", _, text]:
+                case ["ERROR", i, text] if i in (ident, "-"):
                     raise AgentError(decode(text).decode(errors="replace"))
                 case ["HELLO", *_]:
                     raise AgentGarbage("the agent greeted again: the guest started anew")
-                case [("OUT" | "ERR" | "END" | "ACK"), *_]:
-                    pass  # of a command that was given up earlier
+                case [("OUT" | "ERR" | "END" | "ACK" | "ERROR"), *_]:
+                    pass  # of a command or a file that was given up earlier
                 case words:
                     raise AgentGarbage(f"unknown frame {' '.join(words)[:80]!r}")
 
@@ -207,7 +207,7 @@ class Agent:
             match self.receive(deadline):
                 case ["ACK", i, count] if i == ident:
                     done, started = int(count), True
-                case ["ERROR", _, text]:
+                case ["ERROR", i, text] if i in (ident, "-"):
                     raise AgentError(decode(text).decode(errors="replace"))
                 case _:
                     pass
