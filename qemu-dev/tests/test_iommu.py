@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Behind a virtual IOMMU: VT-d, its tables written by hand."""
+
+import os
+import struct
+import time
+
+import pytest
+from card import BUF, C2H, CARD_AT, CPL, F_CPL, F_CRC, F_CRC_INIT, GL, H2C, RING, crc32c
+
+VTD = 0xFED90000
+ROOT, CTX, PT = 0x10000, 0x11000, 0x20000
+GCMD, RTADDR, FSTS, FECTL, FEDATA, FEADDR = 0x18, 0x20, 0x34, 0x38, 0x3C, 0x40
+ERR_READ, ERR_WRITE = GL["GL_ERR_HOST_READ"], GL["GL_ERR_HOST_WRITE"]
+PAGE = 4096
+
+
+class Tables:
+    """Three levels, 39 bits, 4 KiB pages, for the card at 00:05.0."""
+
+    def __init__(self, q):
+        self.q, self.free, self.tables = q, PT + PAGE, {}
+        q.fill(ROOT, 0x2000, 0)
+        q.fill(PT, PAGE, 0)
+        q.write(ROOT, struct.pack("<QQ", CTX | 1, 0))
+        q.write(CTX + (5 << 3) * 16, struct.pack("<QQ", PT | 1, 1 | 1 << 8))
+
+    def _below(self, key, entry_at):
+        if key not in self.tables:
+            self.q.fill(self.free, PAGE, 0)
+            self.q.write(entry_at, struct.pack("<Q", self.free | 3))
+            self.tables[key] = self.free
+            self.free += PAGE
+        return self.tables[key]
+
+    def map(self, iova, addr, rights=3):
+        """One page; rights: 1 read, 2 write, 0 nothing."""
+        l2 = self._below(iova >> 30, PT + (iova >> 30) * 8)
+        l1 = self._below((iova >> 21, 1), l2 + (iova >> 21 & 511) * 8)
+        self.q.write(l1 + (iova >> 12 & 511) * 8, struct.pack("<Q", addr | rights if rights else 0))
+
+    def on(self):
+        """Switch translation on."""
+        self.q.writel(VTD + RTADDR, ROOT)
+        self.q.writel(VTD + RTADDR + 4, 0)
+        self.q.writel(VTD + GCMD, 1 << 30)
+        self.q.writel(VTD + GCMD, 1 << 31)
+
+
+@pytest.fixture
+def vtd(start):
+    card = start(extra=["-device", "intel-iommu"])
+    tables = Tables(card.q)
+    for base in (RING, CPL):                    # rings where they are
+        tables.map(base, base)
+        tables.map(base + 0x10000, base + 0x10000)
+    return card, tables
+
+
+def test_present_but_off(vtd):
+    card, _ = vtd
+    data = os.urandom(3 << 20)
+    card.q.write(BUF + 3, data)
+    card.enable()
+    r = card.do(H2C, BUF + 3, 1, len(data))
+    assert (r.status, r.bytes) == (0, len(data))
+    assert card.q.read(CARD_AT + 1, len(data)) == data
+    r = card.do(C2H, 1, 0xFED90000, 64)
+    assert (r.status, r.fault_addr) == (ERR_WRITE, 0xFED90000)
+
+
+def test_scattered_pages(vtd):
+    """4 KiB pages in reverse order, an odd offset, more than one batch of translations."""
+    card, tables = vtd
+    pages, iova = 3000, 0x40000000
+    for i in range(pages):
+        tables.map(iova + i * PAGE, BUF + (pages - 1 - i) * PAGE)
+    tables.on()
+    data = os.urandom(pages * PAGE)
+    card.q.write(BUF, data)
+    seen = b"".join(data[(pages - 1 - i) * PAGE:(pages - i) * PAGE] for i in range(pages))
+    size = pages * PAGE - 100
+    card.enable()
+    r = card.do(H2C, iova + 77, 5, size, F_CPL)
+    assert (r.status, r.bytes) == (0, size)
+    assert card.q.read(CARD_AT + 5, size) == seen[77:77 + size]
+    card.q.fill(BUF, pages * PAGE, 0)
+    r = card.do(C2H, 5, iova + 77, size, F_CPL | F_CRC | F_CRC_INIT)
+    assert (r.status, r.bytes, r.crc) == (0, size, crc32c(seen[77:77 + size]))
+    back = card.q.read(BUF, pages * PAGE)
+    assert back[(pages - 1) * PAGE + 77:] == seen[77:PAGE]
+
+
+@pytest.mark.parametrize("rights,op,status", [(0, H2C, ERR_READ), (0, C2H, ERR_WRITE),
+                                              (2, H2C, ERR_READ), (1, C2H, ERR_WRITE)])
+def test_fault_in_the_middle(vtd, rights, op, status):
+    """With the fault interrupt on: raised off the big lock it would abort QEMU."""
+    card, tables = vtd
+    q, iova = card.q, 0x80000000
+    for i in range(8):
+        tables.map(iova + i * PAGE, BUF + i * PAGE, 3 if i != 5 else rights)
+    tables.on()
+    q.writel(VTD + FEADDR, 0xFEE00000)
+    q.writel(VTD + FEDATA, 0x31)
+    q.writel(VTD + FECTL, 0)
+    card.enable()
+    host = iova + 10
+    r = card.do(op, *((host, 0) if op == H2C else (0, host)), 7 * PAGE)
+    assert (r.status, r.fault_addr, r.bytes) == (status, iova + 5 * PAGE, 5 * PAGE - 10)
+    assert q.readl(VTD + FSTS) & 2               # the IOMMU has recorded it
+    assert card.do(H2C, iova, 0, PAGE).status == 0
+
+
+def test_ring_that_is_not_mapped(vtd):
+    card, tables = vtd
+    tables.on()
+    card.enable(ring=0x90000000)
+    card.set_ch(0, "DOORBELL", 1)
+    card.until(lambda: card.status(0)["HALTED"], "not halted")
+    assert card.status(0)["ERROR"] == GL["GL_ERR_RING_FETCH"]
+
+
+def test_completions_that_are_not_mapped(vtd):
+    card, tables = vtd
+    tables.on()
+    card.enable(cpl=0x90000000)
+    card.put(0, 0, 0, 0, 0)
+    card.ring()
+    card.until(lambda: card.status(0)["HALTED"], "not halted")
+    assert card.status(0)["ERROR"] == GL["GL_ERR_CPL_WRITE"]
+
+
+def test_stopping_a_worker_that_waits_for_the_main_loop(vtd):
+    """Whoever stops it holds the lock that its translation needs."""
+    card, tables = vtd
+    iova = 0x40000000
+    for i in range(64):
+        tables.map(iova + i * PAGE, BUF + i * PAGE)
+    tables.on()
+    for _ in range(50):
+        card.enable()
+        for _ in range(16):
+            card.put(0, H2C, iova, 0, 64 * PAGE)
+        card.ring()
+        start = time.monotonic()
+        card.set_reg("CTRL", 1)
+        assert time.monotonic() - start < 2
+        assert card.status(0)["RUNNING"] == 0
+    card.enable()
+    assert card.do(H2C, iova, 0, 64 * PAGE).status == 0
+
+
+def test_vm_stop_while_it_waits(start, tmp_path):
+    bios = tmp_path / "bios"
+    image = bytearray(b"\x90" * 65536)
+    image[0xFFF0:0xFFF4] = b"\xfa\xf4\xeb\xfd"
+    bios.write_bytes(image)
+    card = start(extra=["-device", "intel-iommu", "-bios", str(bios)])
+    tables = Tables(card.q)
+    for base in (RING, CPL):
+        tables.map(base, base)
+    iova = 0x40000000
+    for i in range(512):
+        tables.map(iova + i * PAGE, BUF + (i ^ 1) * PAGE)
+    tables.on()
+    card.q.qmp("cont")
+    card.enable()
+    for _ in range(16):
+        card.put(0, H2C, iova, 0, 512 * PAGE)
+    card.ring()
+    for _ in range(20):
+        card.q.qmp("stop")
+        moved = card.q.get("stat-bytes")
+        time.sleep(0.005)
+        assert card.q.get("stat-bytes") == moved
+        card.q.qmp("cont")
+    for _ in range(16):
+        assert card.wait().status == 0
+
+
+def test_virtio_iommu_lets_nothing_through(start):
+    """Attached to no domain and boot-bypass off: every access is refused."""
+    card = start(extra=["-device", "virtio-iommu-pci,boot-bypass=off"])
+    card.enable()
+    card.set_ch(0, "DOORBELL", 1)
+    card.until(lambda: card.status(0)["HALTED"], "not halted")
+    assert card.status(0)["ERROR"] == GL["GL_ERR_RING_FETCH"]
