@@ -1,0 +1,301 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The driver in a guest: its ABI, and that nothing stays locked whatever ends a user of it.
+
+"In mid-transfer" is proved: the card's pause knob holds the transfer, gl-midway looks where it
+stands, and says so only if that is between start and end.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from gigalock_harness.guest import Guest, GuestConfig
+
+TESTS = "/usr/lib/gigalock/tests"
+CARD = "/machine/peripheral/gl0"
+OFF = 2**64 - 1
+HALF = 5_000_000  # bytes; neither a page's nor a chunk's multiple
+MIB = 32
+STRATEGIES = ["coherent", "contig-range", "sg"]
+# Coherent memory is limited to the largest block of the page allocator.
+LARGEST = {"coherent": 4, "contig-range": MIB, "sg": MIB}
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    config = GuestConfig(ram_mib=1024)
+    with Guest(config, tmp_path_factory.mktemp("driver")) as g:
+        yield g
+        assert g.unexpected_lines() == []
+
+
+@dataclass
+class Memory:
+    pinned: int  # pages pinned and not released
+    free_kib: int
+    slab_kib: int
+
+
+def memory(g: Guest) -> Memory:
+    """What is in use when it no longer changes: what was freed may take a moment to come back."""
+    last = memory_now(g)
+    for _ in range(20):
+        now = memory_now(g)
+        if now.pinned == last.pinned and abs(now.free_kib - last.free_kib) < 256:
+            return now
+        last = now
+        time.sleep(0.1)
+    return last
+
+
+def memory_now(g: Guest) -> Memory:
+    """What is in use, once everything that can be dropped is.
+
+    Free pages that a processor keeps on its own list don't count as MemFree, and there may be
+    tens of megabytes of them: zoneinfo has their number.
+    """
+    r = g.run("echo 3 > /proc/sys/vm/drop_caches; cat /proc/sys/vm/stat_refresh; cat /proc/vmstat /proc/meminfo /proc/zoneinfo")
+    values = dict(re.findall(r"^(\w+):?\s+(\d+)", r.stdout, re.M))
+    pinned = int(values["nr_foll_pin_acquired"]) - int(values["nr_foll_pin_released"])
+    listed = sum(int(n) for n in re.findall(r"^\s+count:\s+(\d+)", r.stdout, re.M))
+    return Memory(pinned, int(values["MemFree"]) + 4 * listed, int(values["Slab"]))
+
+
+def settle(g: Guest, before: Memory) -> Memory:
+    """Memory may come back a moment later: page lists of a processor, RCU."""
+    for _ in range(10):
+        after = memory(g)
+        if after.pinned == before.pinned and after.free_kib > before.free_kib - 1024:
+            break
+        time.sleep(0.3)
+    return after
+
+
+def assert_nothing_left(g: Guest, before: Memory) -> None:
+    after = settle(g, before)
+    assert after.pinned == before.pinned
+    # What is looked for would be megabytes: a lock's pages, or the tables of one.
+    assert after.free_kib > before.free_kib - 2048
+    assert after.slab_kib < before.slab_kib + 512
+    info = json.loads(g.run("gigalock info --json").stdout)
+    assert info["locks"] == 0
+    assert info["locked_bytes"] == 0
+
+
+def hold_at(g: Guest, n: int) -> None:
+    g.qmp("qom-set", path=CARD, property="pause-after", value=n)
+
+
+def half_way(g: Guest, strategy: str, action: str) -> str:
+    """Start gl-midway in the background and wait until it says where it stands."""
+    hold_at(g, LARGEST[strategy] * 2**20 // 2 + 12345)
+    g.run(f"{TESTS}/gl-midway {strategy} {LARGEST[strategy]} {action} > /tmp/out 2>&1 &")
+    for _ in range(100):
+        out = g.run("cat /tmp/out").stdout
+        if "half-way" in out or "Bail" in out:
+            break
+        time.sleep(0.1)
+    m = re.search(r"half-way (\d+) of (\d+)", out)
+    assert m, out
+    assert 0 < int(m[1]) < int(m[2])
+    return out
+
+
+def wait_gone(g: Guest) -> str:
+    for _ in range(100):
+        if g.run("pidof gl-midway").code:
+            return g.run("cat /tmp/out").stdout
+        time.sleep(0.1)
+    pytest.fail("gl-midway does not end: " + g.run("cat /tmp/out").stdout)
+
+
+def tap(g: Guest, program: str) -> str:
+    r = g.run(f"{TESTS}/{program}", timeout=120)
+    bad = [line for line in r.stdout.splitlines() if not re.match(r"ok |1\.\.\d", line)]
+    assert r.code == 0 and not bad, "\n".join(bad) + r.stderr
+    assert re.search(r"^1\.\.[1-9]", r.stdout, re.M), "no plan: it ran no test"
+    return r.stdout
+
+
+def test_abi(guest: Guest) -> None:
+    tap(guest, "gl-abi")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("action", ["unlock", "cancel", "close", "exit", "fork"])
+def test_ending_half_way_leaves_nothing(guest: Guest, strategy: str, action: str) -> None:
+    before = memory(guest)
+    try:
+        half_way(guest, strategy, action)
+        if action != "fork":
+            out = wait_gone(guest)
+            assert "done" in out or action == "exit"
+        else:
+            # The child holds the file, so the transfer goes on until it is gone.
+            time.sleep(0.2)
+            assert not guest.run("pidof gl-midway").code
+            wait_gone(guest)
+    finally:
+        hold_at(guest, OFF)
+    assert_nothing_left(guest, before)
+
+
+@pytest.mark.parametrize("signal", ["KILL", "SEGV", "TERM"])
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_killing_half_way_leaves_nothing(guest: Guest, strategy: str, signal: str) -> None:
+    before = memory(guest)
+    try:
+        half_way(guest, strategy, "sleep")
+        assert guest.qmp("qom-get", path=CARD, property="paused") is True
+        guest.run(f"kill -{signal} $(pidof gl-midway)")
+        wait_gone(guest)
+    finally:
+        hold_at(guest, OFF)
+    assert_nothing_left(guest, before)
+
+
+def test_half_way_can_be_seen_missing(guest: Guest) -> None:
+    """Without the pause knob gl-midway must say that nothing held the transfer."""
+    r = guest.run(f"{TESTS}/gl-midway sg 16 cancel")
+    assert r.code == 2
+    assert "nothing held it" in r.stdout or "never stood still" in r.stdout
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_lock_kept_is_seen(guest: Guest, strategy: str) -> None:
+    """The measure itself: while a lock is held, memory and counters must show it."""
+    size = LARGEST[strategy]
+    before = memory(guest)
+    guest.run(f"gigalock lock --size {size}M --strategy {strategy} --hold 60 >/tmp/out 2>&1 &")
+    for _ in range(100):
+        if json.loads(guest.run("gigalock info --json").stdout)["locks"]:
+            break
+        time.sleep(0.1)
+    held = memory(guest)
+    guest.run("kill $(pidof gigalock)")
+    assert held.free_kib < before.free_kib - size * 1024 * 0.9
+    if strategy == "sg":
+        assert held.pinned == before.pinned + size * 256
+    assert_nothing_left(guest, before)
+
+
+def test_locking_many_times_leaves_nothing(guest: Guest) -> None:
+    guest.run("gigalock lock --size 1M --strategy sg")  # what the first use builds up
+    before = memory(guest)
+    r = guest.run(
+        "for i in $(seq 50); do for s in coherent contig-range sg; do"
+        " gigalock lock -q --size 2M --strategy $s || exit 1; done; done",
+        timeout=180,
+    )
+    assert r.code == 0, r.stderr
+    assert_nothing_left(guest, before)
+
+
+def test_unloading_in_use_is_refused(guest: Guest) -> None:
+    before = memory(guest)
+    try:
+        half_way(guest, "sg", "sleep")
+        r = guest.run("rmmod gigalock")
+        assert r.code != 0
+        assert "Resource temporarily unavailable" in r.stderr
+        assert guest.run("test -e /dev/gigalock0").code == 0
+    finally:
+        hold_at(guest, OFF)
+        guest.run("kill -KILL $(pidof gl-midway)")
+    wait_gone(guest)
+    assert_nothing_left(guest, before)
+
+
+def test_unloading_leaves_nothing(guest: Guest) -> None:
+    guest.run("rmmod gigalock && insmod /lib/modules/gigalock.ko")
+    before = memory(guest)
+    for _ in range(5):
+        assert guest.run("gigalock lock -q --size 8M --strategy sg").code == 0
+        r = guest.run("rmmod gigalock && test ! -e /dev/gigalock0 && insmod /lib/modules/gigalock.ko")
+        assert r.code == 0, r.stderr
+    assert_nothing_left(guest, before)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_unbinding_half_way_ends_the_transfer(guest: Guest, strategy: str) -> None:
+    """The card is taken away with the file open, mapped and a transfer running."""
+    before = memory(guest)
+    try:
+        half_way(guest, strategy, "wait")
+        r = guest.run(
+            "cd /sys/bus/pci/drivers/gigalock && d=$(ls -d 0000:*) &&"
+            " echo $d > unbind && echo $d > /tmp/slot",
+            timeout=30,
+        )
+        assert r.code == 0, r.stderr
+        out = wait_gone(guest)
+        # Told either by the transfer's status or, if it came too late, by the call.
+        assert "status 19 " in out or "wait errno 19" in out, out
+    finally:
+        hold_at(guest, OFF)
+        guest.run("cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind")
+    assert_nothing_left(guest, before)
+
+
+def test_function_reset_half_way(guest: Guest) -> None:
+    """FLR: the transfer is lost and says so; the next one works."""
+    before = memory(guest)
+    try:
+        half_way(guest, "sg", "wait")
+        r = guest.run("echo 1 > $(ls -d /sys/bus/pci/drivers/gigalock/0000:*)/reset", timeout=30)
+        assert r.code == 0, r.stderr
+        hold_at(guest, OFF)
+        out = wait_gone(guest)
+        assert "status 125 " in out, out  # ECANCELED
+    finally:
+        hold_at(guest, OFF)
+    assert guest.run("gigalock xfer -q --size 8M --strategy sg").code == 0
+    assert_nothing_left(guest, before)
+
+
+def test_lost_interrupts_cost_time_not_the_transfer(guest: Guest) -> None:
+    guest.qmp("qom-set", path=CARD, property="fault", value="no-irq")
+    try:
+        r = guest.run("gigalock xfer --size 8M --strategy sg --json", timeout=60)
+        assert r.code == 0, r.stdout
+        assert json.loads(r.stdout)["verified"] is True
+    finally:
+        guest.qmp("qom-set", path=CARD, property="fault", value="none")
+
+
+@pytest.mark.parametrize("options", ["channels=1", "channels=3,max-ring=4", "channels=16",
+                                     "max-xfer=4096", "card-mem=1M", "addr-width=32"])
+def test_other_cards(options: str, tmp_path: Path) -> None:
+    config = GuestConfig(ram_mib=512, devices=[f"gigalock,id=gl0,bus=rp0,{options}"])
+    with Guest(config, tmp_path) as g:
+        r = g.run("gigalock xfer --size 9M --strategy sg --json", timeout=60)
+        assert r.code == 0, r.stdout + r.stderr
+        assert json.loads(r.stdout)["verified"] is True
+        assert g.unexpected_lines() == []
+
+
+def test_a_card_without_a_root_port(tmp_path: Path) -> None:
+    config = GuestConfig(ram_mib=512, devices=["gigalock,id=gl0,bus=pcie.0"])
+    with Guest(config, tmp_path) as g:
+        r = g.run("gigalock xfer --size 9M --strategy contig-range --json", timeout=60)
+        assert json.loads(r.stdout)["verified"] is True
+        assert g.unexpected_lines() == []
+
+
+def test_behind_an_iommu(tmp_path: Path) -> None:
+    """Remapping makes one run of any pages: coherent locks what it can't otherwise."""
+    config = GuestConfig(ram_mib=512, iommu="intel")
+    with Guest(config, tmp_path) as g:
+        assert json.loads(g.run("gigalock info --json").stdout)["iommu"] == 1
+        for strategy in STRATEGIES:
+            r = g.run(f"gigalock xfer --size 64M --strategy {strategy} --json", timeout=120)
+            got = json.loads(r.stdout)
+            assert got["verified"] is True, got
+            assert got["segments"] == 1
+        assert g.unexpected_lines() == []

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every reason that the three strategies can give, by making it happen.
+
+Two kinds: in test_injected, the call in the driver seems to give another errno, which must change
+the reason; everywhere else the machine is made so that the lock fails by itself.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gigalock_harness.guest import Guest, GuestConfig
+
+GIB = 2**30
+INJECT = "/sys/kernel/debug/gigalock/gigalock0/inject"
+
+
+@pytest.fixture(scope="module")
+def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    with Guest(GuestConfig(ram_mib=1024), tmp_path_factory.mktemp("reasons")) as g:
+        yield g
+        assert g.unexpected_lines(allowed=[r"not enough memory for the allocation",
+                                           r"no enough memory for the allocation"]) == []
+
+
+def tool(g: Guest, command: str, prefix: str = "", timeout: float = 120) -> dict[str, Any]:
+    r = g.run(f"{prefix} gigalock {command} --json", timeout=timeout)
+    assert r.stdout, f"no answer: exit code {r.code}, {r.stderr}"
+    answer = json.loads(r.stdout)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def failure(g: Guest, size: str, strategy: str, prefix: str = "") -> dict[str, Any]:
+    answer = tool(g, f"lock --size {size} --strategy {strategy}", prefix)
+    assert answer["ok"] is False, answer
+    why = answer["failure"]
+    assert why["text"] and why["remedy"]
+    return why
+
+
+def boot(tmp_path: Path, ram: int, *words: str, device: str = "", **more: Any) -> Guest:
+    dev = "gigalock,id=gl0,bus=rp0" + (f",{device}" if device else "")
+    return Guest(GuestConfig(ram_mib=ram, cmdline_extra=words, devices=[dev], **more), tmp_path)
+
+
+# ---- the errno decides -----------------------------------------------------
+
+INJECTED = [
+    ("coherent", "metadata", errno.ENOMEM, "kernel-metadata", "table"),
+    ("coherent", "alloc", errno.ENOMEM, "no-free-block", "allocate"),
+    ("coherent", "alloc", errno.EINTR, "killed", "allocate"),
+    ("contig-range", "metadata", errno.ENOMEM, "kernel-metadata", "table"),
+    ("contig-range", "alloc", errno.EINTR, "killed", "allocate"),
+    ("contig-range", "map", errno.EIO, "dma-map", "dma-map"),
+    ("sg", "metadata", errno.ENOMEM, "kernel-metadata", "table"),
+    ("sg", "account", errno.EPERM, "memlock-limit", "account"),
+    ("sg", "account", errno.ENOMEM, "memlock-limit", "account"),
+    ("sg", "pin", errno.ENOMEM, "no-memory", "pin"),
+    ("sg", "pin", errno.EINTR, "killed", "pin"),
+    ("sg", "pin", errno.EOPNOTSUPP, "unpinnable", "pin"),
+    ("sg", "table", errno.ENOMEM, "kernel-metadata", "table"),
+    ("sg", "map", errno.EIO, "dma-map", "dma-map"),
+]
+
+
+@pytest.mark.parametrize(("strategy", "point", "err", "reason", "stage"), INJECTED)
+def test_injected(guest: Guest, strategy: str, point: str, err: int, reason: str, stage: str) -> None:
+    guest.run(f"echo {point} {err} > {INJECT}")
+    why = failure(guest, "2M", strategy)
+    assert (why["reason"], why["stage"], why["errno"]) == (reason, stage, err)
+    # Once: the same lock works now.
+    assert tool(guest, f"lock --size 2M --strategy {strategy}")["ok"] is True
+
+
+def test_an_emptied_range_that_fails_once_is_passed_over(guest: Guest) -> None:
+    """One busy place is not a reason: there are others."""
+    guest.run(f"echo alloc {errno.EBUSY} > {INJECT}")
+    assert tool(guest, "lock --size 2M --strategy contig-range")["ok"] is True
+
+
+@pytest.mark.parametrize("line", ["", "pin", "pin x", "pin -1", "pin 99999", "nothing 5", "x" * 64])
+def test_bad_injection_is_refused(guest: Guest, line: str) -> None:
+    assert guest.run(f"echo '{line}' > {INJECT}").code != 0
+
+
+# ---- what the machine does by itself ----------------------------------------
+
+
+def test_buddy_limit(guest: Guest) -> None:
+    why = failure(guest, "8M", "coherent")
+    assert (why["reason"], why["stage"], why["errno"]) == ("buddy-limit", "allocate", errno.ENOMEM)
+    assert (why["limit"], why["request"], why["available"]) == (4 << 20, 8 << 20, 4 << 20)
+    assert tool(guest, "lock --size 4M --strategy coherent")["ok"] is True
+
+
+def test_ram_too_small(guest: Guest) -> None:
+    why = failure(guest, "1G", "contig-range")
+    assert (why["reason"], why["request"]) == ("ram-too-small", GIB)
+    total = int(guest.run("awk '/MemTotal/ { print $2 }' /proc/meminfo").stdout) * 1024
+    assert why["limit"] == total < GIB
+
+
+def test_overcommit(guest: Guest) -> None:
+    """The kernel refuses the mapping before the driver is asked."""
+    why = failure(guest, "1G", "sg")
+    assert (why["reason"], why["errno"]) == ("overcommit", errno.ENOMEM)
+    assert why["limit"] < GIB
+
+
+def test_address_space(guest: Guest) -> None:
+    why = failure(guest, "256M", "sg", prefix="ulimit -v 131072;")
+    assert (why["reason"], why["errno"]) == ("address-space", errno.ENOMEM)
+    assert why["limit"] == 131072 * 1024
+
+
+def test_memlock_limit(guest: Guest) -> None:
+    """A user without CAP_IPC_LOCK; the same as root has no limit."""
+    guest.run("chmod 666 /dev/gigalock0")
+    as_user = "ulimit -l 8192; setpriv --reuid=1000 --bounding-set=-ipc_lock"
+    r = guest.run("setpriv --help", timeout=10)
+    if "reuid" not in r.stdout + r.stderr:
+        as_user = "ulimit -l 8192; chpst -u :1000:1000"
+    why = failure(guest, "64M", "sg", prefix=as_user)
+    assert (why["reason"], why["stage"], why["errno"]) == ("memlock-limit", "account", errno.ENOMEM)
+    assert (why["limit"], why["request"], why["available"]) == (8 << 20, 64 << 20, 8 << 20)
+    assert tool(guest, "lock --size 4M --strategy sg", prefix=as_user)["ok"] is True
+    zero = as_user.replace("8192", "0")
+    why = failure(guest, "4M", "sg", prefix=zero)
+    assert (why["reason"], why["errno"], why["limit"]) == ("memlock-limit", errno.EPERM, 0)
+    assert tool(guest, "lock --size 64M --strategy sg", prefix="ulimit -l 8192;")["ok"] is True
+
+
+def test_no_free_block_and_no_memory(guest: Guest) -> None:
+    """RAM is held by someone else: blocks of 4 MiB, ranges and free pages run out in turn."""
+    guest.run("gigalock lock --size 700M --strategy sg --hold 300 >/tmp/hold 2>&1 &")
+    for _ in range(60):
+        if tool(guest, "info")["locks"]:
+            break
+        guest.run("sleep 0.5")
+    try:
+        why = failure(guest, "512M", "contig-range")
+        assert why["reason"] in ("no-free-range", "no-memory")
+        # What is told to be there, is there.
+        assert 0 < why["available"] < 512 << 20
+        assert tool(guest, f"lock --size {why['available']} --strategy contig-range")["ok"] is True
+    finally:
+        guest.run("kill $(pidof gigalock)")
+
+
+def test_no_free_range_across_a_hole(tmp_path: Path) -> None:
+    """3 GiB: 2 below the hole for devices, 1 above 4 GiB. RAM enough for 2.2 GiB, no range is."""
+    with boot(tmp_path, 3072) as g:
+        why = failure(g, "2300M", "contig-range")
+        assert (why["reason"], why["errno"]) == ("no-free-range", errno.EBUSY)
+        assert 1024 << 20 < why["available"] < 2048 << 20
+
+
+def test_killed_and_read_by_another_process(tmp_path: Path) -> None:
+    """The OOM killer takes the caller; the card still knows why its lock failed."""
+    with boot(tmp_path, 1200) as g:
+        r = g.run("echo 1000 > /proc/self/oom_score_adj; exec gigalock lock --size 1100M --strategy sg",
+                  timeout=120)
+        assert r.code != 0
+        log = tool(g, "failures")["failures"]
+        assert log, "the card remembers nothing"
+        assert (log[-1]["reason"], log[-1]["stage"]) == ("killed", "pin")
+        assert 0 < log[-1]["available"] < 1100 << 20
+        assert "Out of memory: Killed process" in g.console() + g.run("dmesg").stdout
+
+
+def test_swiotlb_segment_and_full(tmp_path: Path) -> None:
+    """All DMA bounces, as in a confidential guest: 256 KiB a piece, 64 MiB in all."""
+    with boot(tmp_path, 1024, "swiotlb=force") as g:
+        assert tool(g, "info")["swiotlb_max_bytes"] == 256 << 10
+        why = failure(g, "16M", "contig-range")
+        assert (why["reason"], why["stage"]) == ("swiotlb-segment", "dma-map")
+        assert (why["limit"], why["request"]) == (256 << 10, 16 << 20)
+        why = failure(g, "256M", "sg")
+        assert (why["reason"], why["stage"]) == ("swiotlb-full", "dma-map")
+        assert tool(g, "lock --size 16M --strategy sg")["ok"] is True
+        got = tool(g, "xfer --size 16M --strategy sg")
+        assert got["verified"] is True, got
+
+
+def test_address_width(tmp_path: Path) -> None:
+    """A card of 32 bits, RAM above 4 GiB, and no bounce buffer."""
+    with boot(tmp_path, 5120, "swiotlb=noforce", device="addr-width=32") as g:
+        why = failure(g, "3G", "sg")
+        assert (why["reason"], why["stage"], why["errno"]) == ("address-width", "dma-map", errno.ERANGE)
+        assert why["limit"] == 2**32 - 1 < why["request"]
+        # A range is looked for where the card can reach it.
+        got = tool(g, "xfer --size 512M --strategy contig-range")
+        assert got["verified"] is True, got
+
+
+def test_no_device_and_no_permission(guest: Guest) -> None:
+    r = guest.run("gigalock lock --size 1M -d /dev/gigalock7 --json")
+    assert r.code == 3
+    assert "/dev/gigalock7" in r.stdout
+    guest.run("chmod 600 /dev/gigalock0")
+    r = guest.run("setpriv --reuid=1000 gigalock info --json")
+    if "setpriv" in r.stderr and "unrecognized" in r.stderr:
+        r = guest.run("chpst -u :1000:1000 gigalock info --json")
+    assert r.code == 3, r.stderr
+    assert "ermission" in r.stdout
