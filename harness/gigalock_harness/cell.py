@@ -27,6 +27,7 @@ from .sizes import KIB, MIB, format_size
 from .toolcall import Answer, ToolError
 
 CONSOLE_TAIL = 12_000
+OUT_OF_MEMORY = ("killed", "no-memory", "no-free-range", "no-free-block", "overcommit")
 
 OnPhase = Callable[[Cell, str, str], None]
 
@@ -145,13 +146,18 @@ class CellRunner:
         outcome.failure = answer.failure()
         self._enter("limit")
         outcome.largest_bytes = self._limit(guest)
-        if outcome.largest_bytes:
-            self._enter("move")
-            answer, outcome.largest = self._xfer(guest, outcome.largest_bytes)
-            if outcome.largest is None:
-                failure = answer.failure() or {}
-                outcome.fail("largest", f"{format_size(outcome.largest_bytes)} was said to be the "
-                             f"largest size, but did not lock: {failure.get('text')}")
+        if not outcome.largest_bytes:
+            return
+        self._enter("move")
+        # Where memory itself is the limit, the very largest may lock once and not again.
+        for size in (outcome.largest_bytes, outcome.largest_bytes * 15 // 16 // 4096 * 4096):
+            answer, outcome.largest = self._xfer(guest, size)
+            failure = answer.failure() or {"reason": "", "text": ""}
+            if outcome.largest is not None or failure["reason"] not in OUT_OF_MEMORY:
+                break
+        if outcome.largest is None:
+            outcome.fail("largest", f"{format_size(outcome.largest_bytes)} was said to be the "
+                         f"largest size, but did not lock: {failure['text']}")
 
     def _setup(self, guest: Guest) -> None:
         commands = [f"echo {shlex.quote(value)} > /proc/sys/{key.replace('.', '/')}"
