@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The host's end of the command channel, against frames made by hand."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from gigalock_harness import agent
+from gigalock_harness.agent import (
+    Agent,
+    AgentClosed,
+    AgentError,
+    AgentGarbage,
+    AgentTimeout,
+)
+
+
+def b64(text: bytes) -> str:
+    return base64.b64encode(text).decode()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[Agent, socket.socket]]:
+    here, there = socket.socketpair()
+    with here, there:
+        yield Agent(here), there
+
+
+Pair = tuple[Agent, socket.socket]
+
+
+def test_frames() -> None:
+    line = agent.frame("RUN", "1", "500", "dHJ1ZQ==")
+    assert line.startswith(b"RUN 1 500 dHJ1ZQ== ") and line.endswith(b"\n")
+    # The check value of CRC-32, as in every catalogue of checksums.
+    assert agent.frame("123456789") == b"123456789 cbf43926\n"
+    assert agent.parse(line[:-1]) == ["RUN", "1", "500", "dHJ1ZQ=="]
+
+
+@pytest.mark.parametrize("line", [b"", b"HELLO", b"HELLO 1 x 0 00000000", b"END 1 exit 0 12 zzzzzzzz"])
+def test_bad_checksums(line: bytes) -> None:
+    with pytest.raises(AgentGarbage, match="checksum"):
+        agent.parse(line)
+
+
+def test_one_flipped_bit(pair: Pair) -> None:
+    line = bytearray(agent.frame("OUT", "1", b64(b"payload")))
+    line[8] ^= 1
+    pair[1].sendall(line)
+    with pytest.raises(AgentGarbage):
+        pair[0].run("true", 1, 1)
+
+
+def test_hello(pair: Pair) -> None:
+    pair[1].sendall(agent.frame("HELLO", "1", "6.1.0-x", "512"))
+    hello = pair[0].hello(time.monotonic() + 1)
+    assert (hello.release, hello.tainted) == ("6.1.0-x", 512)
+
+
+def test_hello_of_another_version(pair: Pair) -> None:
+    pair[1].sendall(agent.frame("HELLO", "2", "6.1.0-x", "0"))
+    with pytest.raises(AgentGarbage, match=r"version 2 .* harness 1"):
+        pair[0].hello(time.monotonic() + 1)
+
+
+def test_result_in_pieces(pair: Pair) -> None:
+    data = agent.frame("OUT", "1", b64(b"a\xffb")) + agent.frame("ERR", "1", b64(b"e")) + \
+        agent.frame("END", "1", "signal", "9", "1500")
+    for byte in data:
+        pair[1].sendall(bytes([byte]))
+    result = pair[0].run("x", 1, 1)
+    assert (result.stdout_bytes, result.stderr, result.code, result.signal, result.seconds) == \
+        (b"a\xffb", "e", 137, 9, 1.5)
+
+
+def test_frames_of_an_earlier_command_are_not_taken(pair: Pair) -> None:
+    first, second = agent.frame("END", "1", "exit", "1", "1"), agent.frame("END", "2", "exit", "0", "1")
+    with pytest.raises(AgentTimeout):
+        pair[0].run("first", 0.1, 0.1)
+    pair[1].sendall(agent.frame("OUT", "1", b64(b"old")) + agent.frame("ERROR", "1", b64(b"old"))
+                    + first + second)
+    result = pair[0].run("second", 1, 1)
+    assert (result.code, result.stdout) == (0, "")
+
+
+def test_refusal(pair: Pair) -> None:
+    pair[1].sendall(agent.frame("ERROR", "1", b64(b"can't start a command: no memory")))
+    with pytest.raises(AgentError, match="no memory"):
+        pair[0].run("x", 1, 1)
+
+
+@pytest.mark.parametrize("words", [["WHAT", "1"], ["OUT", "1", "no-base64!"], ["HELLO", "1", "x", "0"]])
+def test_garbage(pair: Pair, words: list[str]) -> None:
+    pair[1].sendall(agent.frame(*words))
+    with pytest.raises(AgentGarbage):
+        pair[0].run("x", 1, 1)
+
+
+def test_endless_line(pair: Pair) -> None:
+    def pour() -> None:
+        with contextlib.suppress(OSError):
+            for _ in range(40):
+                pair[1].sendall(b"x" * 10_000)
+
+    thread = threading.Thread(target=pour)
+    thread.start()
+    with pytest.raises(AgentGarbage, match="line of more than"):
+        pair[0].receive(time.monotonic() + 5)
+    pair[0].close()
+    thread.join()
+
+
+def test_closed(pair: Pair) -> None:
+    pair[1].close()
+    with pytest.raises(AgentClosed):
+        pair[0].run("x", 1, 1)
+
+
+def test_nobody_reads(pair: Pair) -> None:
+    with pytest.raises(AgentTimeout):
+        pair[0].put_file(bytes(4_000_000), "/x", 0o644, 0.3)
