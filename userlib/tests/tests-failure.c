@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: LGPL-2.1-or-later */
 #include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -163,6 +164,7 @@ static void user_space_failures(void **state)
 	struct gigalock_failure f;
 
 	(void)state;
+	prctl(PR_SET_NAME, "fifteen-letters");
 	memset(&f, 0xff, sizeof(f));
 	assert_int_equal(glk_fail(&f, &cause, GIGALOCK_OP_LOCK,
 				  GIGALOCK_STRATEGY_SG, 6), -ENOMEM);
@@ -175,7 +177,7 @@ static void user_space_failures(void **state)
 	assert_int_equal(f.pid, getpid());
 	assert_int_equal(f.seq, 0);
 	assert_true(f.time_ns > 0);
-	assert_string_equal((char *)f.comm, "tests-failure");
+	assert_string_equal((char *)f.comm, "fifteen-letters");
 	assert_int_equal(glk_fail(NULL, &cause, GIGALOCK_OP_LOCK, 0, 0), -ENOMEM);
 }
 
