@@ -39,8 +39,13 @@ int glk_size_format(uint64_t bytes, char *buf, size_t len)
 			return snprintf(buf, len, "%llu %ciB",
 					(unsigned long long)(bytes >> (10 * exact)),
 					units[exact - 1]);
+	/* Rounded, but never to less than two digits before the point. */
 	for (int i = 0; i < power; i++)
 		value /= 1024;
+	if (value < 10 && power > 1) {
+		value *= 1024;
+		power--;
+	}
 	return snprintf(buf, len, "%.1f %ciB", value, units[power - 1]);
 }
 
