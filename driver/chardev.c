@@ -139,27 +139,27 @@ static int gl_ioc_failures(struct gl_file *file, union gl_arg *u)
 }
 
 struct gl_ioc {
-	unsigned int cmd;
 	u32 size;
 	u32 min_size;
 	int (*call)(struct gl_file *file, union gl_arg *arg);
 };
 
 /* min_size: up to and with the last field of ABI version 1. */
-#define GL_IOC(nr, fn, type, last) \
-	[_IOC_NR(nr)] = { nr, sizeof(struct type), \
-			  offsetofend(struct type, last), fn }
+#define GL_IOC(fn, type, last) \
+	{ .size = sizeof(struct type), .min_size = offsetofend(struct type, last), \
+	  .call = fn }
 
 static const struct gl_ioc gl_iocs[] = {
-	GL_IOC(GIGALOCK_IOC_INFO, gl_ioc_info, gigalock_info, bus),
-	GL_IOC(GIGALOCK_IOC_LOCK, gl_ioc_lock, gigalock_lock, lock_ns),
-	GL_IOC(GIGALOCK_IOC_UNLOCK, gl_ioc_unlock, gigalock_unlock, id),
-	GL_IOC(GIGALOCK_IOC_SYNC, gl_ioc_sync, gigalock_sync, length),
-	GL_IOC(GIGALOCK_IOC_SUBMIT, gl_ioc_submit, gigalock_submit, reserved),
-	GL_IOC(GIGALOCK_IOC_WAIT, gl_ioc_wait, gigalock_wait, status),
-	GL_IOC(GIGALOCK_IOC_CANCEL, gl_ioc_cancel, gigalock_cancel, xfer),
-	GL_IOC(GIGALOCK_IOC_PROGRESS, gl_ioc_progress, gigalock_progress, flags),
-	GL_IOC(GIGALOCK_IOC_FAILURES, gl_ioc_failures, gigalock_failures, record_size),
+	[_IOC_NR(GIGALOCK_IOC_INFO)] = GL_IOC(gl_ioc_info, gigalock_info, bus),
+	[_IOC_NR(GIGALOCK_IOC_LOCK)] = GL_IOC(gl_ioc_lock, gigalock_lock, lock_ns),
+	[_IOC_NR(GIGALOCK_IOC_UNLOCK)] = GL_IOC(gl_ioc_unlock, gigalock_unlock, id),
+	[_IOC_NR(GIGALOCK_IOC_SYNC)] = GL_IOC(gl_ioc_sync, gigalock_sync, length),
+	[_IOC_NR(GIGALOCK_IOC_SUBMIT)] = GL_IOC(gl_ioc_submit, gigalock_submit, reserved),
+	[_IOC_NR(GIGALOCK_IOC_WAIT)] = GL_IOC(gl_ioc_wait, gigalock_wait, status),
+	[_IOC_NR(GIGALOCK_IOC_CANCEL)] = GL_IOC(gl_ioc_cancel, gigalock_cancel, xfer),
+	[_IOC_NR(GIGALOCK_IOC_PROGRESS)] = GL_IOC(gl_ioc_progress, gigalock_progress, flags),
+	[_IOC_NR(GIGALOCK_IOC_FAILURES)] = GL_IOC(gl_ioc_failures, gigalock_failures,
+						  record_size),
 };
 
 static long gl_ioctl_one(struct gl_file *file, const struct gl_ioc *ioc,
@@ -196,11 +196,11 @@ static long gl_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	long err;
 	int idx;
 
-	if (_IOC_NR(cmd) >= ARRAY_SIZE(gl_iocs))
+	/* All are plain _IO numbers: the struct says its size itself. */
+	if (_IOC_NR(cmd) >= ARRAY_SIZE(gl_iocs) ||
+	    cmd != _IO(GIGALOCK_IOC_TYPE, _IOC_NR(cmd)))
 		return -ENOTTY;
 	ioc = &gl_iocs[_IOC_NR(cmd)];
-	if (ioc->cmd != cmd)
-		return -ENOTTY;
 
 	idx = srcu_read_lock(&card->srcu);
 	if (READ_ONCE(card->gone))

@@ -170,12 +170,12 @@ struct gl_card {
 	atomic_t next_chan;
 	int nvec;
 
-	struct mutex files_lock;
+	struct mutex files_lock;	/* the list, and who takes DMA mappings away */
 	struct list_head files;
 	atomic_t locks;
 	atomic64_t locked_bytes;
 
-	spinlock_t log_lock;
+	spinlock_t log_lock;		/* the log and its number */
 	u64 log_seq;
 	struct gigalock_failure log[GIGALOCK_FAILURE_LOG];
 
@@ -202,7 +202,7 @@ struct gl_file {
 	struct xarray locks;
 	struct xarray xfers;
 	unsigned int nr_xfers;
-	spinlock_t done_lock;
+	spinlock_t done_lock;		/* the list, and the state of its transfers */
 	struct list_head done;		/* of gl_xfer, finished, not reaped */
 	wait_queue_head_t wait;
 };

@@ -241,6 +241,9 @@ struct gigalock_unlock {
 	__u32 id;
 };
 
+#define GIGALOCK_SYNC_FOR_DEVICE	1
+#define GIGALOCK_SYNC_FOR_CPU		2
+
 /**
  * struct gigalock_sync - GIGALOCK_IOC_SYNC: hand a range over
  * @size: sizeof
@@ -256,8 +259,6 @@ struct gigalock_unlock {
  *
  * Errors: ENOENT; EINVAL flags, or the range leaves the lock.
  */
-#define GIGALOCK_SYNC_FOR_DEVICE	1
-#define GIGALOCK_SYNC_FOR_CPU		2
 struct gigalock_sync {
 	__u32 size;
 	__u32 id;
@@ -266,6 +267,9 @@ struct gigalock_sync {
 	__u64 offset;
 	__u64 length;
 };
+
+#define GIGALOCK_XFER_CRC		1	/* compute CRC-32C on the way */
+#define GIGALOCK_MAX_XFERS		1024
 
 /**
  * struct gigalock_submit - GIGALOCK_IOC_SUBMIT: start a transfer
@@ -286,8 +290,6 @@ struct gigalock_sync {
  * Errors: ENOENT no such lock; EINVAL; ERANGE lock-range, card-range;
  * EACCES the lock is not for that direction; EAGAIN too many unreaped; ENOMEM.
  */
-#define GIGALOCK_XFER_CRC		1	/* compute CRC-32C on the way */
-#define GIGALOCK_MAX_XFERS		1024
 struct gigalock_submit {
 	__u32 size;
 	__u32 id;
@@ -350,6 +352,10 @@ struct gigalock_cancel {
 	__u32 xfer;
 };
 
+#define GIGALOCK_XFER_QUEUED	0
+#define GIGALOCK_XFER_RUNNING	1
+#define GIGALOCK_XFER_DONE	2
+
 /**
  * struct gigalock_progress - GIGALOCK_IOC_PROGRESS: how far a transfer is
  * @size: sizeof
@@ -361,9 +367,6 @@ struct gigalock_cancel {
  *
  * Errors: ENOENT.
  */
-#define GIGALOCK_XFER_QUEUED	0
-#define GIGALOCK_XFER_RUNNING	1
-#define GIGALOCK_XFER_DONE	2
 struct gigalock_progress {
 	__u32 size;
 	__u32 xfer;
@@ -372,6 +375,8 @@ struct gigalock_progress {
 	__u32 state;
 	__u32 flags;
 };
+
+#define GIGALOCK_FAILURE_LOG	64
 
 /**
  * struct gigalock_failures - GIGALOCK_IOC_FAILURES: the card's last failures
@@ -386,7 +391,6 @@ struct gigalock_progress {
  * Whoever may open the card may read them; the caller that failed need not
  * be alive. Errors: only the common ones.
  */
-#define GIGALOCK_FAILURE_LOG	64
 struct gigalock_failures {
 	__u32 size;
 	__u32 capacity;
