@@ -23,7 +23,7 @@ from .guest import (TAINT_BAD, Guest, GuestConfig, GuestError, GuestHang, GuestP
 from .outcome import FAIL, SKIP, Move, Outcome
 from .places import TOP, host_tool
 from .scenario import RLIMITS, Cell
-from .sizes import KIB, MIB, format_size
+from .sizes import KIB, MIB, format_size, parse_size
 from .toolcall import Answer, ToolError
 
 CONSOLE_TAIL = 12_000
@@ -78,9 +78,9 @@ class CellRunner:
     def run(self) -> Outcome:
         outcome = self.outcome
         start = time.monotonic()
-        self._enter("boot")
         guest = self._guest = Guest(self._config(), log_dir=self.log_dir)
         try:
+            self._enter("boot")
             with guest:
                 outcome.boot_s = round(guest.boot_s, 3)
                 self._steps(guest)
@@ -120,10 +120,9 @@ class CellRunner:
             raise _Stop
         self._leave()
         self._phase = (phase, time.monotonic())
-        if self._guest is not None:
-            self._marks.append((phase, len(self._guest.console())))
-        else:
-            self._marks.append((phase, 0))
+        # A boot begins with an empty console; the file may still hold an earlier guest's.
+        begin = len(self._guest.console()) if self._guest and phase != "boot" else 0
+        self._marks.append((phase, begin))
         self._on_phase(self.cell, phase, "")
 
     def _leave(self) -> None:
@@ -219,6 +218,7 @@ class CellRunner:
                               f"to card {move.crc_to_card}, from card {move.crc_from_card})")
         for key in ("bytes_to_card", "bytes_from_card"):
             if answer.integer(key) != size:
+                move.tool_verified = False
                 self.outcome.fail("data", f"{key} is {answer.integer(key)}, not {size}")
         return answer, move
 
@@ -255,12 +255,15 @@ class CellRunner:
         outcome.console_tail = text[-CONSOLE_TAIL:]
         ended_early = any(problem.kind in ("panic", "hang", "qemu-died", "guest")
                           for problem in outcome.problems)
+        panicked = any(problem.kind == "panic" for problem in outcome.problems)
         marks = [*self._marks, ("", len(text))]
         for (phase, begin), (_, end) in zip(marks, marks[1:]):
             part = text[begin:end]
             allowed = [rule.pattern for rule in self.cell.console if rule.phase in (None, phase)]
-            for line in console_rules.unexpected_lines(part, allowed):
-                outcome.fail("console", f"unexpected on the console in {phase}: {line.strip()[:200]}")
+            for found in console_rules.unexpected(part, allowed):
+                if found.kind != "panic" or not panicked:
+                    outcome.fail("console", f"unexpected on the console in {phase}: "
+                                 f"{found.line[:200]}")
             for pattern in allowed:
                 outcome.console_seen += [line[:200] for line in console_rules.clean_lines(part)
                                          if re.search(pattern, line)]
@@ -311,7 +314,6 @@ def touched_estimate_mib(cell: Cell) -> int:
     card_mib = 64
     for key, value in cell.card:
         if key == "card-mem":
-            from .sizes import parse_size
             card_mib = parse_size(value) // MIB
     wanted = cell.bytes // MIB
     if cell.strategy == "coherent" and cell.expect.largest_max is not None:

@@ -119,7 +119,9 @@ def main(argv: list[str] | None = None) -> int:
             axes={key: getattr(arguments, key) for key in ("ram", "strategy", "kernel", "card")},
             jobs=arguments.jobs, seed=arguments.seed,
             started=arguments.started if is_demo else None,
-            clean=is_demo and arguments.clean, bench=is_demo and not arguments.no_bench,
+            clean=is_demo and arguments.clean,
+            goals=is_demo and not (arguments.ram or arguments.strategy or arguments.kernel),
+            bench=is_demo and not arguments.no_bench,
             command=shlex.join(["python3", "-m", "gigalock_harness", *(argv or sys.argv[1:])])))
     except (ScenarioError, HeaderError) as error:
         print(f"error: {error}", file=sys.stderr)

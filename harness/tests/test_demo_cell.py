@@ -50,9 +50,11 @@ def test_a_gibibyte_goes_there_and_back(cells: dict[str, Any], strategy: str) ->
     assert cell["touched_mib"] > 1024, "a GiB was locked and filled"
 
 
-def test_one_contiguous_piece_or_many(cells: dict[str, Any]) -> None:
-    assert cells["contig-range"]["move"]["segments"] == 1
-    assert cells["sg"]["move"]["segments"] > 1
+def test_pieces(cells: dict[str, Any]) -> None:
+    contiguous, scattered = cells["contig-range"]["move"], cells["sg"]["move"]
+    assert (contiguous["segments"], contiguous["longest_segment"]) == (1, GIB)
+    # How many there are is the page allocator's luck: in a fresh guest it may be one.
+    assert scattered["segments"] * scattered["longest_segment"] >= GIB
 
 
 def test_seeds_are_fresh(cells: dict[str, Any]) -> None:
@@ -64,11 +66,11 @@ def test_what_it_prints_and_writes(done: tuple[subprocess.CompletedProcess[str],
                                    cells: dict[str, Any]) -> None:
     process, out = done
     for words in ("buddy-limit", "contig-range", "3 cells as expected, 0 failed, 0 skipped",
-                  "median boot", "goal at most 2 s", "goal at most 180 s"):
+                  "median boot", "goal at most 2 s"):
         assert words in process.stdout, words
     assert len(list(ElementTree.parse(out / "junit.xml").getroot().iter("testcase"))) == 3
     assert "<!DOCTYPE html>" in (out / "report.html").read_text()
     for cell in cells.values():
-        assert "Linux version" in (out / cell["log"]).read_text(errors="replace")
+        assert "of card memory" in (out / cell["log"]).read_text(errors="replace")
         assert "gigalock_harness run demo" in cell["reproduce"] or "demo.toml" in cell["reproduce"]
         assert "-device" in cell["reproduce_guest"]

@@ -194,7 +194,8 @@ static int move(struct xfer_args *args, uint32_t direction, uint64_t at,
 	const struct glk_xfer_options options = {
 		.size = sizeof(options),
 		.direction = direction,
-		.flags = GIGALOCK_XFER_CRC,
+		/* Whoever wants neither, wants to measure the bare copy. */
+		.flags = args->no_verify && args->no_crc ? 0 : GIGALOCK_XFER_CRC,
 		.offset = at,
 		.length = length,
 		.card_offset = args->card_offset,
@@ -210,12 +211,12 @@ static int move(struct xfer_args *args, uint32_t direction, uint64_t at,
 	}
 	if (direction == GIGALOCK_DIR_TO_CARD) {
 		r->crc_to = glk_crc32c_combine(r->crc_to, done.crc32c, length);
-		r->have_to = true;
+		r->have_to = options.flags & GIGALOCK_XFER_CRC;
 		r->bytes_to += done.bytes;
 		r->ns_to += done.elapsed_ns;
 	} else {
 		r->crc_from = glk_crc32c_combine(r->crc_from, done.crc32c, length);
-		r->have_from = true;
+		r->have_from = options.flags & GIGALOCK_XFER_CRC;
 		r->bytes_from += done.bytes;
 		r->ns_from += done.elapsed_ns;
 	}
@@ -380,7 +381,8 @@ const struct command command_xfer = {
 	"      --window S       at most that much at a time (card memory)\n"
 	"      --timeout SEC    of each transfer; 0 is for ever (60)\n"
 	"      --no-verify      don't look at the bytes\n"
-	"      --no-crc         don't compute the expected checksum here; the\n"
+	"      --no-crc         don't compute the expected checksum here; with\n"
+	"                       --no-verify, nor on the card; else the\n"
 	"                       device's are reported anyway\n"
 	"\n"
 	"With --direction from-card the data are compared only with --seed, against\n"
