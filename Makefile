@@ -14,6 +14,9 @@ CLEAN  := $(if $(wildcard $(GIGALOCK_CACHE)/*),,--clean)
 TESTS  ?= qemu-dev/tests guest-image/tests userlib/tests harness/tests
 JOBS   ?= 2
 
+# What is said on the command line reaches the parts by the environment, as a
+# default: RAM=, DRIVER= or TESTS= mean nothing there.
+MAKEOVERRIDES :=
 export BUILD GIGALOCK_CACHE
 export GIGALOCK_BUILD := $(BUILD)
 export PYTHONPATH := $(TOP)/harness
@@ -37,19 +40,19 @@ deps:		## install what is missing (or print the command that would)
 all: device userlib image	## build everything
 
 kernel: deps	## unpack the distribution's kernel and headers into the cache
-	@$(MAKE) --no-print-directory -C $(TOP)/guest-image kernel
+	@$(MAKE) --no-print-directory -s -C $(TOP)/guest-image kernel
 
 device: deps	## build the device for the QEMU that is installed
-	@$(MAKE) --no-print-directory -C $(TOP)/qemu-dev all
+	@$(MAKE) --no-print-directory -s -C $(TOP)/qemu-dev all
 
 driver: kernel	## build gigalock.ko for the guest's kernel
-	@$(MAKE) --no-print-directory -C $(TOP)/driver all tests
+	@$(MAKE) --no-print-directory -s -C $(TOP)/driver all tests
 
 userlib: deps	## build the library, the tool and the examples
-	@$(MAKE) --no-print-directory -C $(TOP)/userlib all
+	@$(MAKE) --no-print-directory -s -C $(TOP)/userlib all
 
 image: driver userlib	## build the initramfs that guests boot
-	@$(MAKE) --no-print-directory -C $(TOP)/guest-image initramfs
+	@$(MAKE) --no-print-directory -s -C $(TOP)/guest-image initramfs
 
 demo: all	## lock 1 GiB in guests of 5 sizes by 3 strategies; report in build/demo
 	@$(PYTHON) -m gigalock_harness demo --out $(BUILD)/demo --started $(STARTED) $(CLEAN) $(DEMO_ARGS)
