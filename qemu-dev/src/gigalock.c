@@ -280,8 +280,6 @@ static const TypeInfo gl_info = {
 };
 
 #ifdef GIGALOCK_LOADABLE
-/* The guard registers the type, once it knows that the device fits. */
-extern const TypeInfo *const gl_type_info;
 const TypeInfo *const gl_type_info = &gl_info;
 #else
 static void gl_register_types(void)

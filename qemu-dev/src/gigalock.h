@@ -172,6 +172,9 @@ struct GLState {
     uint64_t stat_errors;
 };
 
+/* ---- gigalock.c: for the guard, which registers the type ---- */
+extern const TypeInfo *const gl_type_info;
+
 /* ---- gigalock_mmio.c ---- */
 extern const MemoryRegionOps gl_mmio_ops;
 void gl_mmio_reset(GLState *s);

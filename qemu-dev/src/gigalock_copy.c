@@ -3,10 +3,10 @@
  * gigalock: copying large blocks.
  *
  * The C library goes around the caches only for a single copy larger than a
- * good part of the last-level cache: on a host with a large one that is hundreds
- * of MiB, and anything below is half as fast. The engine copies in smaller
- * chunks, but knows that they belong to something large: so it stores past
- * the caches itself.
+ * good part of the last-level cache: on a host with a large one that is
+ * hundreds of MiB, and anything below is half as fast. The engine copies in
+ * smaller chunks, but knows that they belong to something large: so it stores
+ * past the caches itself.
  */
 #include "compat.h"
 #include "gigalock.h"

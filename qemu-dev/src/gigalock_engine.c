@@ -295,11 +295,12 @@ static bool gl_complete(GLChannel *ch, const struct gl_desc *d, int status,
     };
     int ret;
 
-    /* Payload before the record, the record before its sequence number. */
+    /* The payload before the record. */
     smp_wmb();
     if (gl_dma_rw(ch, addr, &cpl, body, true) < body) {
         goto fail;
     }
+    /* The record before its sequence number. */
     smp_wmb();
     if (gl_dma_rw(ch, addr + body, &cpl.seq, sizeof(cpl.seq), true) <
         sizeof(cpl.seq)) {

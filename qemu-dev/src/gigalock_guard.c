@@ -22,8 +22,6 @@
 #error "GIGALOCK_BUILT_FOR is not set: what 'qemu-system-x86_64 --version' says"
 #endif
 
-extern const TypeInfo *const gl_type_info;
-
 /* Property tables start with the name; the offset is the third word. */
 static const struct {
     const char *name;

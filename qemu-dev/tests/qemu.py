@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD", TOP / "build"))
 LAUNCHER = BUILD / "qemu-dev" / "gigalock-qemu"
-TIMEOUT = 60.0
+TIMEOUT = 30.0           # a longer silence is a hang, and a failure
 
 
 class QemuError(Exception):
@@ -63,11 +64,12 @@ class Qemu:
         """End QEMU, always; kill it when it does not go by itself."""
         if self.proc.poll() is None:
             try:
+                self.qmp_sock.settimeout(5)
                 self.qmp("quit")
             except (QemuError, OSError):
                 pass
             try:
-                self.proc.wait(10)
+                self.proc.wait(5)
             except subprocess.TimeoutExpired:
                 self.proc.kill()
                 self.proc.wait()
@@ -145,6 +147,10 @@ class Qemu:
         self.proc.stdin.write(command.encode() + b"\n")
         self.proc.stdin.flush()
         while True:
+            # One answer a command: nothing is left in the buffer when we come here.
+            if not select.select([self.proc.stdout], [], [], TIMEOUT)[0]:
+                self.proc.kill()
+                raise QemuError(f"no answer to '{command[:60]}' within {TIMEOUT:.0f} s")
             line = self.proc.stdout.readline().decode()
             if not line:
                 raise QemuError(f"QEMU ended: {self.stderr().strip()}")

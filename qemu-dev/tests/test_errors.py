@@ -86,6 +86,17 @@ def test_card_range(card, op):
     goes_on(card)
 
 
+def test_card_range_with_a_length_that_overflows(start):
+    """Nothing but the range check stands between this length and the host's memory."""
+    card = start(f"max-xfer={(1 << 64) - 1}")
+    card.enable()
+    r = card.do(H2C, 0, 4096, (1 << 64) - 4096)
+    assert (r.status, r.fault_addr) == (E["CARD_RANGE"], card.reg64("CARD_SIZE"))
+    r = card.do(C2H, 4096, 0, (1 << 64) - 1)
+    assert (r.status, r.fault_addr) == (E["CARD_RANGE"], card.reg64("CARD_SIZE"))
+    goes_on(card)
+
+
 @pytest.mark.parametrize("before", [0, 1, 4097, (9 << 20) + 3])
 def test_host_read_past_memory(card, before):
     """Where memory ends in the middle: the bytes before it arrive, and are counted."""
