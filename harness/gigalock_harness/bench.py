@@ -30,8 +30,8 @@ STEP_SECONDS = 180
 
 
 def _memcpy_gib_per_s() -> float:
-    done = subprocess.run([str(memcpy_ref()), str(GIB), "3"], capture_output=True, text=True, timeout=STEP_SECONDS,
-                          check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run([str(memcpy_ref()), str(GIB), "3"], capture_output=True, text=True,
+                          timeout=STEP_SECONDS, check=False, stdin=subprocess.DEVNULL)
     if done.returncode != 0:
         raise ToolError(f"memcpy_ref ended with status {done.returncode}: {done.stderr[-200:]}")
     try:

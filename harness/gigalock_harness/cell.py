@@ -111,8 +111,8 @@ class CellRunner:
 
     def _config(self) -> GuestConfig:
         cell = self.cell
-        return GuestConfig(ram_mib=cell.ram_mib, kernel=cell.kernel, cmdline_extra=list(cell.cmdline),
-                           devices=[cell.device()], smp=cell.smp, load_driver=True,
+        return GuestConfig(ram_mib=cell.ram_mib, kernel=cell.kernel,
+                           cmdline_extra=list(cell.cmdline), devices=[cell.device()], smp=cell.smp, load_driver=True,
                            driver_params=list(cell.driver_params), boot_timeout=cell.boot_seconds)
 
     def _enter(self, phase: str) -> None:

@@ -67,7 +67,8 @@ def run(options: Options) -> int:
     figures = Figures(started=started, jobs=options.jobs, command=options.command)
     progress = choose(sys.stdout)
     total = sum(len(one.cells) for one in scenarios)
-    print(f"{total} cells, a fresh guest for each, {options.jobs} side by side", flush=True)
+    print(f"{total} cell{'s' * (total != 1)}, a fresh guest for each, at most {options.jobs} "
+          "side by side", flush=True)
     outcomes, interrupted = run_cells(scenarios, options, progress)
     table_s = time.time() - started
     if options.bench and not interrupted:

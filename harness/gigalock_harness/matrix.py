@@ -95,7 +95,7 @@ class Matrix:
     interrupted: bool = False
 
     def run(self, cells: list[Cell]) -> list[Outcome]:
-        """One outcome for each cell, in the order given. Ctrl-C ends it early, with all outcomes."""
+        """One outcome for each cell, in the order given. Ctrl-C ends it early, with all of them."""
         self._start = time.monotonic()
         self._events: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._running: dict[Cell, _Running] = {}
@@ -177,8 +177,7 @@ class Matrix:
             except Exception:  # a bug of ours is a failed cell, not a lost run
                 outcome = runner.outcome
                 last = traceback.format_exc().strip().splitlines()
-                outcome.fail("harness", f"the harness itself failed: {last[-1]} ({last[-3].strip()})"
-                             if len(last) > 2 else "the harness itself failed")
+                outcome.fail("harness", "the harness itself failed: " + " / ".join(last[-3:]))
             if outcome.status == FAIL and not self.interrupted:
                 # Ctrl-C on a terminal reaches QEMU as soon as it reaches us.
                 time.sleep(GATE_SECONDS)

@@ -120,8 +120,9 @@ def result_line(outcome: Outcome) -> str:
     if outcome.status == SKIP or outcome.problems:
         return f"{mark} {plain(outcome.message)}"
     if outcome.move:
-        return (f"{mark} {format_size(outcome.move.bytes)} locked in {outcome.move.lock_ms:.0f} ms, "
-                f"{outcome.move.gib_per_s:.2f} GiB/s, verified")
+        move = outcome.move
+        return (f"{mark} {format_size(move.bytes)} locked in {move.lock_ms:.0f} ms, "
+                f"{move.gib_per_s:.2f} GiB/s, verified")
     largest = format_size(outcome.largest_bytes) if outcome.largest_bytes else "nothing"
     return f"{mark} {outcome.reason}; largest {largest}"
 

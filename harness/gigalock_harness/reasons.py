@@ -15,7 +15,8 @@ from pathlib import Path
 from .places import UAPI_HEADER
 
 _REASON = re.compile(
-    r"^#define[ \t]+GIGALOCK_REASON_(\w+)[ \t]+(\d+)[ \t]*/\*[ \t]*([a-z0-9-]+):[ \t]*(.*?)[ \t]*\*/",
+    r"^#define[ \t]+GIGALOCK_REASON_(\w+)[ \t]+(\d+)"
+    r"[ \t]*/\*[ \t]*([a-z0-9-]+):[ \t]*(.*?)[ \t]*\*/",
     re.MULTILINE | re.ASCII)
 _REASON_ANY = re.compile(r"^#define[ \t]+GIGALOCK_REASON_(\w+)[ \t]+(\d+)", re.MULTILINE | re.ASCII)
 _STRATEGY = re.compile(r"^#define[ \t]+GIGALOCK_STRATEGY_(\w+)[ \t]+(\d+)", re.MULTILINE | re.ASCII)
@@ -39,7 +40,7 @@ class Catalogue:
 
 
 def parse(text: str, where: str) -> Catalogue:
-    """The catalogue in the text of a header; HeaderError if a line has no name or a count is off."""
+    """The catalogue in a header's text; HeaderError if a line has no name or a count is off."""
     reasons: dict[str, Reason] = {}
     for macro, code, name, words in _REASON.findall(text):
         if name != macro.lower().replace("_", "-"):

@@ -76,7 +76,8 @@ def _timeline(cells: list[dict[str, Any]]) -> dict[str, Any] | None:
                 "x": round(at * scale, 1), "y": 4 + lane * _LANE_HEIGHT,
                 "width": max(1.0, round(phase["seconds"] * scale - 1, 1)),
                 "height": _LANE_HEIGHT - 8, "phase": name, "id": cell["id"],
-                "text": f"{cell['label']}: {_PHASE_NAMES.get(name, name)}, {phase['seconds']:.1f} s",
+                "text": f"{cell['label']}: {_PHASE_NAMES.get(name, name)}, "
+                        f"{phase['seconds']:.1f} s",
             })
             at += phase["seconds"]
     step = next(s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 10**9)
@@ -86,6 +87,15 @@ def _timeline(cells: list[dict[str, Any]]) -> dict[str, Any] | None:
               if any(bar["phase"] == key for bar in bars)]
     return {"bars": bars, "ticks": ticks, "lanes": len(free), "width": _CHART_WIDTH,
             "height": 8 + len(free) * _LANE_HEIGHT, "phases": phases}
+
+
+def _clean(value: Any) -> Any:
+    """The same data with all text made harmless."""
+    if isinstance(value, dict):
+        return {key: _clean(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_clean(one) for one in value]
+    return block(value) if isinstance(value, str) else value
 
 
 def _number(value: object, digits: int = 2, unit: str = "") -> str:
@@ -109,11 +119,10 @@ def render(data: dict[str, Any]) -> str:
     """The page for the data of a matrix.json."""
     cells = []
     for number, raw in enumerate(data["cells"]):
-        cell = dict(raw)
+        cell = _clean(raw)
         cell["id"] = f"cell-{number}"
         cell["label"] = f"{format_size(cell['ram_mib'] * MIB)} {cell['strategy']}"
         cell["level"] = level(cell)
-        cell["console_tail"] = block(cell["console_tail"])
         cell["shown"] = cell["move"] or cell["largest"]
         cells.append(cell)
     environment = jinja2.Environment(

@@ -43,6 +43,7 @@ _WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
 _SYSCTL = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
 _PRINTABLE = re.compile(r"[\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
 _DEVICE_VALUE = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,200}", re.ASCII)  # all but blanks and commas
+_COMPARE = {"<": int.__lt__, "<=": int.__le__, ">": int.__gt__, ">=": int.__ge__}
 _RANGE = re.compile(r"(<=|>=|<|>)[ ]*(\S+)")
 
 
@@ -277,7 +278,7 @@ class _Reader:
     def _ram_test(self, table: _Table, item: object) -> Callable[[int], bool]:
         if isinstance(item, str) and (bound := _RANGE.fullmatch(item)):
             size = self.ram(table, bound[2])
-            compare = {"<": int.__lt__, "<=": int.__le__, ">": int.__gt__, ">=": int.__ge__}[bound[1]]
+            compare = _COMPARE[bound[1]]
             return lambda ram: compare(ram, size)
         size = self.ram(table, item)
         return lambda ram: ram == size

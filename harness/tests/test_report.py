@@ -66,7 +66,8 @@ def test_page_is_whole_and_loads_nothing() -> None:
 
 
 def test_every_cell_explains_itself() -> None:
-    outcomes = [samples.locked(), samples.refused(), samples.broken(), samples.skipped(ram_mib=4096)]
+    outcomes = [samples.locked(), samples.refused(), samples.broken(),
+                samples.skipped(ram_mib=4096)]
     parsed, _ = page(*outcomes)
     ids = {attributes.get("id") for _, attributes in parsed.tags}
     links = [attributes["href"] for tag, attributes in parsed.tags
@@ -94,7 +95,7 @@ def test_nothing_from_a_guest_gets_through(place: str) -> None:
                          {"reason": samples.NASTY}]
     plain, _ = page(samples.refused())
     parsed, text = page(outcome)
-    assert "<script>alert" not in text
+    assert "<script>alert" not in text and "\x1b" not in text and "\x00" not in text
     assert sum(tag == "script" for tag, _ in parsed.tags) == 1
     assert parsed.open == []
     assert {name for _, a in parsed.tags for name in a} <= {
@@ -146,7 +147,8 @@ def test_table_drives_no_terminal() -> None:
 def test_results_on_disk(tmp_path: Path) -> None:
     run = pytest.importorskip("gigalock_harness.results")
     figures = run.Figures(started=0.0, total_s=1.0, titles={"sample": "A sample"},
-                          host=samples.run_figures()["host"], counts={"pass": 1, "fail": 0, "skip": 0},
+                          host=samples.run_figures()["host"],
+                          counts={"pass": 1, "fail": 0, "skip": 0},
                           goals=[run.Goal("boot", 1.0, 2.0, " s")])
     written = run.write_results(tmp_path, [samples.locked()], figures)
     assert [path.name for path in written] == ["matrix.json", "junit.xml", "report.html"]

@@ -133,7 +133,8 @@ def test_bad_axes_from_the_command_line(load, axes: dict[str, list[str]], words:
     ('["512M", "2G"]', '[]', 6, "empty list"),
     ('kernel = "stock"', 'kernel = "stok"', 7, 'did you mean "stock"'),
     ('kernel = "stock"', 'kernel = "../../etc"', 7, "unknown kernel"),
-    ('kernel = "stock"', 'kernal = "stock"', 7, 'unknown key "kernal" in guest; did you mean "kernel"'),
+    ('kernel = "stock"', 'kernal = "stock"', 7,
+     'unknown key "kernal" in guest; did you mean "kernel"'),
     ('["iommu=off"]', '["a b"]', 8, "must be one word"),
     ('["iommu=off"]', '["a\\nb"]', 8, "printable text on one line"),
     ('["true"]', '[7]', 9, "setup must be a string, not a number"),
@@ -142,7 +143,8 @@ def test_bad_axes_from_the_command_line(load, axes: dict[str, list[str]], words:
     ('memlock = "8M"', 'memlok = "8M"', 16, 'did you mean "memlock"'),
     ('bytes = "1G"', 'bytes = "0"', 19, "bytes 0 must be above 0"),
     ('bytes = "1G"', 'bytes = "16777216T"', 19, "2^64 - 1"),
-    ('["coherent", "sg"]', '["coherent", "sgg"]', 20, "unknown strategy 'sgg'; did you mean \"sg\""),
+    ('["coherent", "sg"]', '["coherent", "sgg"]', 20,
+     "unknown strategy 'sgg'; did you mean \"sg\""),
     ("step_seconds = 90", "step_seconds = 90000", 23, "the limits are 1 and 3600"),
     ("step_seconds = 90", "step_seconds = true", 23, "must be a whole number, not true or false"),
     ('reason = ["buddy-limit", "no-free-block"]', 'reason = "budy-limit"', 28,
@@ -169,6 +171,7 @@ def test_bad_axes_from_the_command_line(load, axes: dict[str, list[str]], words:
     ('title = "A title"', '', 1, 'the file needs the key "title"'),
     ("[guest]", "[guest", 5, "Expected"),
     ("[guest.card]", "[[guest.card]]", 11, "guest.card must be a table, not a list"),
+    ('outcome = "locks"', 'outcome = "locks"\nresaon = 1', 41, 'did you mean "reason"'),
     ("[limits]", "[limit]", 22, 'unknown key "limit"; did you mean "limits"'),
 ])
 def test_refusals_name_the_line(load, old: str, new: str, line: int, words: str) -> None:
@@ -275,7 +278,8 @@ def test_sizes(text: str | int, size: int) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "G", "1g", "1 G", "+1", "-1", "0", 0, -1, "0x10", "1e9", "1KB",
+@pytest.mark.parametrize("text", ["", "G", "1g", "1 G", "+1", "-1", "0", 0, -1, "0x10", "1e9",
+                                  "1KB",
                                   "18446744073709551616", "16777216T", True, None, 1.0, "１G"])
 def test_bad_sizes(text: object) -> None:
     with pytest.raises(ValueError):
