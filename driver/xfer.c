@@ -24,8 +24,9 @@ void gl_xfer_put(struct gl_xfer *xfer)
 }
 
 /*
- * The channel has let go of it. Its own reference passes away here, but never
- * the last one: the file's stays until the transfer is reaped.
+ * The channel has let go of it, and of its reference. Never the last one, and
+ * before anyone can reap: or the lock might be given back later, by a thread
+ * that has no business with it, than its owner was told.
  */
 void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail)
 {
@@ -41,10 +42,10 @@ void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail)
 	spin_lock(&file->done_lock);
 	list_add_tail(&xfer->node, &file->done);
 	WRITE_ONCE(xfer->state, GIGALOCK_XFER_DONE);
+	gl_xfer_put(xfer);
 	/* Under the lock: who reaps it takes the lock and so waits for the waker. */
 	wake_up_all(&file->wait);
 	spin_unlock(&file->done_lock);
-	gl_xfer_put(xfer);
 }
 
 /* Host to card on even channels, card to host on odd ones, in turn. */
