@@ -74,7 +74,6 @@
 #define gl_set_reset(dc, fn) ((dc)->reset = (fn))
 #define gl_access_is_direct(mr, is_write, attrs) \
     memory_access_is_direct(mr, is_write)
-#define bql_locked() qemu_mutex_iothread_locked()
 #endif
 
 /*
