@@ -12,8 +12,9 @@
  * Conventions
  * - Functions that can fail return 0 or a negative errno. They don't set errno.
  * - Functions that take a `struct gigalock_failure *failure` fill it whenever
- *   they return a negative value, and leave it alone otherwise. It may be NULL.
- *   It needs no initialisation. glk_failure_message() turns it into words.
+ *   they return a negative value; otherwise its content means nothing. It may
+ *   be NULL and needs no initialisation. glk_failure_message() turns it into
+ *   words.
  * - Sizes and offsets are in bytes, times in the unit that the name ends with.
  * - Structs that a caller fills start with `size`: set it to sizeof the struct
  *   and set what you don't use to 0. A library that is newer than its caller
@@ -277,9 +278,9 @@ struct glk_lock_options {
  * Strategy auto tries each strategy in turn. With @min_bytes it decreases the
  * size until a lock succeeds or @min_bytes failed too: by what the failure says
  * was available, else by an eighth, each size with each strategy. What comes
- * out is not the largest possible size, for that see glk_limit_search(). With
- * @min_bytes and sg, sizes above the kernel's MemAvailable are not tried as
- * long as @min_bytes allows it, for they call the OOM killer.
+ * out is not the largest possible size, for that see glk_limit_search(). Sizes
+ * above both @min_bytes and the kernel's MemAvailable are not tried by sg, for
+ * they call the OOM killer.
  *
  * Memory is zeroed, except the caller's own. The library's own sg memory is not
  * touched before the kernel pins it, so a shortage is met there and has a

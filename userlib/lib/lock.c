@@ -219,6 +219,23 @@ static int try_once(struct glk_card *card, const struct glk_lock_options *o,
 	return ret;
 }
 
+/*
+ * Pages that are not there are had by killing someone, perhaps the caller. When
+ * a smaller size will do, sg is spared sizes beyond what can be had without:
+ * that size, or 0 when this one may be tried.
+ */
+static uint64_t spared(const struct glk_lock_options *o, uint32_t strategy,
+		       uint64_t bytes)
+{
+	struct glk_evidence evidence;
+
+	if (strategy != GIGALOCK_STRATEGY_SG || !o->min_bytes ||
+	    bytes <= o->min_bytes)
+		return 0;
+	glk_evidence_read(&evidence, "/proc");
+	return bytes > evidence.mem_available ? evidence.mem_available : 0;
+}
+
 /* Each strategy that is asked for, at one size. @best: the most that a failure
  * says could be had. */
 static int try_strategies(struct glk_card *card,
@@ -228,7 +245,7 @@ static int try_strategies(struct glk_card *card,
 {
 	const uint32_t *order = &o->strategy;
 	size_t count = 1;
-	int ret = -EINVAL;
+	int ret = -ENOMEM;
 
 	if (o->strategy == GLK_STRATEGY_AUTO) {
 		order = auto_order;
@@ -236,16 +253,18 @@ static int try_strategies(struct glk_card *card,
 	}
 	*best = 0;
 	for (size_t i = 0; i < count; i++) {
-		uint64_t bound;
+		uint64_t bound = spared(o, order[i], bytes);
 
-		ret = try_once(card, o, order[i], bytes, lock, failure);
-		if (!ret || ret == -ENODEV)
-			return ret;
-		if (failure->unit != GIGALOCK_UNIT_BYTES)
-			continue;
-		bound = glk_search_bound(failure);
-		if (bound == UINT64_MAX)
-			bound = failure->available;
+		if (!bound) {
+			ret = try_once(card, o, order[i], bytes, lock, failure);
+			if (!ret || ret == -ENODEV)
+				return ret;
+			if (failure->unit != GIGALOCK_UNIT_BYTES)
+				continue;
+			bound = glk_search_bound(failure);
+			if (bound == UINT64_MAX)
+				bound = failure->available;
+		}
 		if (bound > *best)
 			*best = bound;
 	}
@@ -265,19 +284,6 @@ static uint64_t smaller(uint64_t bytes, uint64_t best)
 	return next < bytes ? next : bytes - 1;
 }
 
-static uint64_t first_size(const struct glk_lock_options *o)
-{
-	struct glk_evidence evidence;
-
-	if (!o->min_bytes || o->strategy != GIGALOCK_STRATEGY_SG)
-		return o->bytes;
-	glk_evidence_read(&evidence, "/proc");
-	if (!evidence.mem_available || o->bytes <= evidence.mem_available)
-		return o->bytes;
-	return evidence.mem_available > o->min_bytes ? evidence.mem_available
-						     : o->min_bytes;
-}
-
 int glk_lock_new(struct glk_card *card, const struct glk_lock_options *options,
 		 struct glk_lock **lock, struct gigalock_failure *failure)
 {
@@ -295,7 +301,7 @@ int glk_lock_new(struct glk_card *card, const struct glk_lock_options *options,
 	ret = check(&o, failure);
 	if (ret)
 		return ret;
-	bytes = first_size(&o);
+	bytes = o.bytes;
 	for (;;) {
 		ret = try_strategies(card, &o, bytes, lock, failure, &best);
 		if (!ret || ret == -ENODEV || !o.min_bytes ||

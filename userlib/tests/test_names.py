@@ -95,8 +95,9 @@ def test_every_function_is_explained_in_the_header() -> None:
 def test_installed_library_can_be_used(tmp_path: Path) -> None:
     """Install, then build the example as anyone would: with pkg-config."""
     root = tmp_path / "root"
-    done = subprocess.run(["make", "-s", "-C", str(USERLIB), f"BUILD={BUILD}", "install",
-                           f"DESTDIR={root}", "PREFIX=/usr"], capture_output=True, text=True)
+    done = subprocess.run(["flock", str(BUILD), "make", "-s", "-C", str(USERLIB),
+                           f"BUILD={BUILD}", "install", f"DESTDIR={root}", "PREFIX=/usr"],
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     env = {**os.environ, "PKG_CONFIG_PATH": str(root / "usr/lib/pkgconfig"),
            "PKG_CONFIG_SYSROOT_DIR": str(root)}

@@ -44,6 +44,8 @@ static void bad_sizes(void **state)
 		{ "18446744073709551615", -ERANGE, "address space" },
 		{ "18446744073709551616", -ERANGE, "address space" },
 		{ "99999999999999999999999G", -ERANGE, "address space" },
+		/* 2^65 + 15: must not wrap to 15 */
+		{ "36893488147419103247", -ERANGE, "address space" },
 		/* 2^34 G = 2^64: must not wrap to 0 */
 		{ "17179869184G", -ERANGE, "address space" },
 		{ "17179869185G", -ERANGE, "address space" },

@@ -491,6 +491,28 @@ static void smallest_acceptable_size(void)
 	EQUAL(f.request, o.min_bytes);
 }
 
+/* More than there is, and less will do: found without the OOM killer's help. */
+static void smallest_acceptable_size_of_pages(void)
+{
+	struct glk_lock_options o = {
+		.size = sizeof(o), .bytes = mem_total() - MIB, .min_bytes = MIB,
+		.tried = collect, .tried_arg = (void *)42,
+	};
+	static const uint32_t strategies[] = { SG, GLK_STRATEGY_AUTO };
+	struct glk_card *card = open_card();
+
+	for (int i = 0; i < 2; i++) {
+		struct gigalock_failure f;
+		struct glk_lock *lock;
+
+		o.strategy = strategies[i];
+		EQUAL(glk_lock_new(card, &o, &lock, &f), 0);
+		CHECK(glk_lock_bytes(lock) > mem_total() / 4);
+		CHECK(glk_lock_bytes(lock) < mem_total());
+		EQUAL(glk_lock_free(lock), 0);
+	}
+}
+
 static void log_is_readable_by_others(void)
 {
 	struct gigalock_failure log[GIGALOCK_FAILURE_LOG], f;
@@ -571,6 +593,7 @@ int main(int argc, char **argv)
 		TEST(handles_keep_the_card),
 		TEST(auto_says_what_it_tried),
 		TEST(smallest_acceptable_size),
+		TEST(smallest_acceptable_size_of_pages),
 		TEST(log_is_readable_by_others),
 		TEST(search_finds_the_largest),
 	};
