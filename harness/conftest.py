@@ -10,6 +10,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
 if "GIGALOCK_BUILD" in os.environ:
     os.environ.setdefault("BUILD", os.environ["GIGALOCK_BUILD"])

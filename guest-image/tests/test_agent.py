@@ -41,7 +41,7 @@ class Line:
 
     def raw(self, data: bytes) -> None:
         while data:
-            data = data[os.write(self.fd, data[:2048]):]
+            data = data[os.write(self.fd, data[:2048]) :]
 
     def get(self, seconds: float = 10) -> list[str]:
         end = time.monotonic() + seconds
@@ -54,7 +54,9 @@ class Line:
         assert crc.decode() == f"{zlib.crc32(text):08x}", line
         return text.decode().split(" ")
 
-    def run(self, command: bytes, ms: int = 10_000, ident: str = "1") -> tuple[bytes, bytes, list[str]]:
+    def run(
+        self, command: bytes, ms: int = 10_000, ident: str = "1"
+    ) -> tuple[bytes, bytes, list[str]]:
         self.send(f"RUN {ident} {ms} {b64(command)}")
         out = {"OUT": b"", "ERR": b""}
         while (words := self.get(20))[0] != "END":
@@ -137,36 +139,42 @@ def test_one_at_a_time(line: Line) -> None:
     assert line.get()[:3] == ["END", "1", "exit"]
 
 
-@pytest.mark.parametrize(("request_", "message"), [
-    ("RUN 1 0 dHJ1ZQ==", "time limit '0' is not 1 to"),
-    ("RUN 1 -5 dHJ1ZQ==", "time limit '-5'"),
-    ("RUN 1 5x dHJ1ZQ==", "time limit '5x'"),
-    ("RUN 1 99999999999 dHJ1ZQ==", "time limit '99999999999'"),
-    ("RUN 1 100 dHJ1ZQ=", "no base64"),
-    ("RUN 1 100 dHJ!ZQ==", "no base64"),
-    ("RUN 1 100 =HJ1ZQ==", "no base64"),
-    ("RUN 1 100 dHJ1AA==", "no base64"),  # holds a NUL
-    ("RUN 1 100", "unknown request 'RUN' of 3 words"),
-    ("FILE 1 999 5 L3RtcC94", "mode '999' is not octal"),
-    ("FILE 1 644 x L3RtcC94", "size 'x' is not a number"),
-    ("FILE 1 644 5 L25vd2hlcmUveA==", "creating /nowhere/x: No such file"),
-    ("DATA 1 L3RtcC94", "no file is being sent"),
-    ("HELLO", "unknown request 'HELLO' of 1 words"),
-    ("", "unknown request '' of 0 words"),
-])
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ("RUN 1 0 dHJ1ZQ==", "time limit '0' is not 1 to"),
+        ("RUN 1 -5 dHJ1ZQ==", "time limit '-5'"),
+        ("RUN 1 5x dHJ1ZQ==", "time limit '5x'"),
+        ("RUN 1 99999999999 dHJ1ZQ==", "time limit '99999999999'"),
+        ("RUN 1 100 dHJ1ZQ=", "no base64"),
+        ("RUN 1 100 dHJ!ZQ==", "no base64"),
+        ("RUN 1 100 =HJ1ZQ==", "no base64"),
+        ("RUN 1 100 dHJ1AA==", "no base64"),  # holds a NUL
+        ("RUN 1 100", "unknown request 'RUN' of 3 words"),
+        ("FILE 1 999 5 L3RtcC94", "mode '999' is not octal"),
+        ("FILE 1 644 x L3RtcC94", "size 'x' is not a number"),
+        ("FILE 1 644 5 L25vd2hlcmUveA==", "creating /nowhere/x: No such file"),
+        ("DATA 1 L3RtcC94", "no file is being sent"),
+        ("HELLO", "unknown request 'HELLO' of 1 words"),
+        ("", "unknown request '' of 0 words"),
+    ],
+)
 def test_bad_requests(line: Line, request_: str, message: str) -> None:
     line.send(request_)
     assert message in line.error()
     assert line.run(b"echo on", ident="9")[0] == b"on\n"
 
 
-@pytest.mark.parametrize(("raw", "message"), [
-    (b"POWEROFF\n", "without checksum"),
-    (b"POWEROFF 00000000\n", "wrong checksum"),
-    (b"POWEROFF 0000000\n", "without checksum"),
-    (b"\n", "without checksum"),
-    (b"\xff\x00\xfe binary \x01\n", "without checksum"),
-])
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b"POWEROFF\n", "without checksum"),
+        (b"POWEROFF 00000000\n", "wrong checksum"),
+        (b"POWEROFF 0000000\n", "without checksum"),
+        (b"\n", "without checksum"),
+        (b"\xff\x00\xfe binary \x01\n", "without checksum"),
+    ],
+)
 def test_broken_lines(line: Line, raw: bytes, message: str) -> None:
     line.raw(raw)
     assert message in line.error()
@@ -186,7 +194,7 @@ def test_file(line: Line, tmp_path: Path) -> None:
     assert line.get() == ["ACK", "5", "0"]
     for start in range(0, len(data), 30_000):
         assert not target.exists(), "it has its name only when it is whole"
-        line.send(f"DATA 5 {b64(data[start:start + 30_000])}")
+        line.send(f"DATA 5 {b64(data[start : start + 30_000])}")
         assert line.get() == ["ACK", "5", str(min(start + 30_000, len(data)))]
     assert target.read_bytes() == data
     assert target.stat().st_mode & 0o7777 == 0o751

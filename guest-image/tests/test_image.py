@@ -39,13 +39,26 @@ extract = load("extract-vmlinux")
 def image(tmp: Path, manifest: str, name: str = "out.cpio") -> subprocess.CompletedProcess[str]:
     (tmp / "manifest").write_text(manifest)
     (tmp / "build").mkdir(exist_ok=True)
-    return subprocess.run([MKINITRAMFS, "--manifest", tmp / "manifest", "--build", tmp / "build",
-                           "--out", tmp / name], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [
+            MKINITRAMFS,
+            "--manifest",
+            tmp / "manifest",
+            "--build",
+            tmp / "build",
+            "--out",
+            tmp / name,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def listing(cpio: Path) -> dict[str, str]:
-    done = subprocess.run(["cpio", "-tvn"], stdin=cpio.open("rb"), capture_output=True, text=True,
-                          check=True)
+    done = subprocess.run(
+        ["cpio", "-tvn"], stdin=cpio.open("rb"), capture_output=True, text=True, check=True
+    )
     out: dict[str, str] = {}
     for line in done.stdout.splitlines():
         words = line.split(maxsplit=8)
@@ -119,12 +132,15 @@ def test_written_only_when_an_input_changed(tmp_path: Path) -> None:
     assert "bin/t1" not in listing(cpio)
 
 
-@pytest.mark.parametrize(("manifest", "message"), [
-    ("file /x 0644 src:missing", "manifest:1: there is no"),
-    ("\nfile /x 0644 elsewhere:x", "manifest:2: 'elsewhere:x' does not start with"),
-    ("what /x", "don't understand 'what /x'"),
-    ("file /x 0644", "don't understand"),
-])
+@pytest.mark.parametrize(
+    ("manifest", "message"),
+    [
+        ("file /x 0644 src:missing", "manifest:1: there is no"),
+        ("\nfile /x 0644 elsewhere:x", "manifest:2: 'elsewhere:x' does not start with"),
+        ("what /x", "don't understand 'what /x'"),
+        ("file /x 0644", "don't understand"),
+    ],
+)
 def test_bad_manifest(tmp_path: Path, manifest: str, message: str) -> None:
     done = image(tmp_path, manifest)
     assert done.returncode == 1 and message in done.stderr
@@ -134,10 +150,13 @@ def test_bad_manifest(tmp_path: Path, manifest: str, message: str) -> None:
 def test_put(tmp_path: Path) -> None:
     (tmp_path / "f").write_text("hello")
     out = tmp_path / "extra.cpio"
-    subprocess.run([MKINITRAMFS, "--out", out, "--put", f"/lib/modules/x.ko={tmp_path / 'f'}"], check=True)
+    subprocess.run(
+        [MKINITRAMFS, "--out", out, "--put", f"/lib/modules/x.ko={tmp_path / 'f'}"], check=True
+    )
     assert list(listing(out)) == ["lib", "lib/modules", "lib/modules/x.ko"]
-    done = subprocess.run([MKINITRAMFS, "--out", out, "--put", "x=y"], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [MKINITRAMFS, "--out", out, "--put", "x=y"], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1 and "is not /PATH=FILE" in done.stderr
 
 
@@ -169,23 +188,34 @@ def tool(name: str, data: bytes) -> bytes:
 @pytest.mark.parametrize("kind", ["xz", "gzip", "bzip2", "zstd"])
 def test_extract(kind: str) -> None:
     size = struct.pack("<I", len(ELF))
-    body = {"xz": lambda: lzma.compress(ELF) + size, "gzip": lambda: gzip.compress(ELF),
-            "bzip2": lambda: bz2.compress(ELF) + size, "zstd": lambda: tool("zstd", ELF) + size}[kind]()
+    body = {
+        "xz": lambda: lzma.compress(ELF) + size,
+        "gzip": lambda: gzip.compress(ELF),
+        "bzip2": lambda: bz2.compress(ELF) + size,
+        "zstd": lambda: tool("zstd", ELF) + size,
+    }[kind]()
     assert extract.unpack(extract.payload(bzimage(body))) == ELF
 
 
-@pytest.mark.parametrize(("data", "message"), [
-    (b"", "no HdrS"),
-    (bytes(4096), "no HdrS"),
-    (bzimage(b"plain" * 20), "unknown compression"),
-    (bzimage(lzma.compress(ELF) + b"\x01\0\0\0"), "its trailer says 1"),
-    (bzimage(lzma.compress(b"no kernel") + struct.pack("<I", 9)), "no ELF image"),
-    (bzimage(lzma.compress(ELF))[:900], "not inside the 900 byte file"),
-])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "no HdrS"),
+        (bytes(4096), "no HdrS"),
+        (bzimage(b"plain" * 20), "unknown compression"),
+        (bzimage(lzma.compress(ELF) + b"\x01\0\0\0"), "its trailer says 1"),
+        (bzimage(lzma.compress(b"no kernel") + struct.pack("<I", 9)), "no ELF image"),
+        (bzimage(lzma.compress(ELF))[:900], "not inside the 900 byte file"),
+    ],
+)
 def test_extract_refuses(tmp_path: Path, data: bytes, message: str) -> None:
     (tmp_path / "bz").write_bytes(data)
-    done = subprocess.run([HERE / "scripts/extract-vmlinux", tmp_path / "bz", tmp_path / "out"],
-                          capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [HERE / "scripts/extract-vmlinux", tmp_path / "bz", tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 1 and message in done.stderr
     assert not (tmp_path / "out").exists()
 
@@ -205,11 +235,16 @@ def test_module_builds(tmp_path: Path) -> None:
     (tmp_path / "trial.c").write_text(
         "#include <linux/module.h>\n#include <linux/pci.h>\n"
         "static int __init trial_init(void) { return pci_dev_present(NULL); }\n"
-        'module_init(trial_init);\nMODULE_LICENSE("GPL");\n')
+        'module_init(trial_init);\nMODULE_LICENSE("GPL");\n'
+    )
     kdir = BUILD / "guest-image/kernels/stock/build"
-    done = subprocess.run(["make", "-C", kdir, f"M={tmp_path}", "W=1", "modules"],
-                          capture_output=True, text=True, check=False,
-                          env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")})
+    done = subprocess.run(
+        ["make", "-C", kdir, f"M={tmp_path}", "W=1", "modules"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={k: v for k, v in os.environ.items() if not k.startswith("MAKE")},
+    )
     assert done.returncode == 0, done.stderr
     assert "warning:" not in done.stderr
     release = (BUILD / "guest-image/kernels/stock/release").read_text().strip()
@@ -219,14 +254,21 @@ def test_module_builds(tmp_path: Path) -> None:
 def test_kernel_needs_no_network_again(tmp_path: Path) -> None:
     """With an apt-fetch that can't reach anything the known kernel is still found."""
     env = dict(os.environ, http_proxy="http://127.0.0.1:1", https_proxy="http://127.0.0.1:1")
-    done = subprocess.run([HERE / "scripts/kernel", "stock", tmp_path / "k"], env=env,
-                          capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [HERE / "scripts/kernel", "stock", tmp_path / "k"],
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "k/vmlinux").exists() and (tmp_path / "k/build/Makefile").exists()
 
 
 def test_kernel_that_is_not_known(tmp_path: Path) -> None:
-    done = subprocess.run([HERE / "scripts/kernel", "9.99", tmp_path], capture_output=True, text=True,
-                          check=False)
+    done = subprocess.run(
+        [HERE / "scripts/kernel", "9.99", tmp_path], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 1
     assert "no kernel '9.99' in kernels.list, there are: stock" in done.stderr

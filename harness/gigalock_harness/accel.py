@@ -40,9 +40,21 @@ def probe(cfg: GuestConfig, qemu: str, seconds: float = PROBE_SECONDS) -> tuple[
     """Boot a guest with KVM; (it works, why not)."""
     from .guest import Guest  # it asks us which accelerator to use
 
-    trial = replace(cfg, accel="kvm", devices=[], extra_qemu=[], load_driver=False, driver_path=None,
-                    ram_mib=512, smp=1, iommu=None, cmdline_extra=[], boot_timeout=seconds,
-                    qemu=qemu, put_files={})
+    trial = replace(
+        cfg,
+        accel="kvm",
+        devices=[],
+        extra_qemu=[],
+        load_driver=False,
+        driver_path=None,
+        ram_mib=512,
+        smp=1,
+        iommu=None,
+        cmdline_extra=[],
+        boot_timeout=seconds,
+        qemu=qemu,
+        put_files={},
+    )
     with tempfile.TemporaryDirectory(prefix="gigalock-kvm-") as d:
         try:
             with Guest(trial, log_dir=Path(d)) as guest:

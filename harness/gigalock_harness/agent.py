@@ -155,12 +155,16 @@ class Agent:
         says nothing for `grace` longer is gone (AgentTimeout)."""
         raw = command.encode()
         if not 0 < len(raw) <= MAX_COMMAND or b"\0" in raw:
-            raise ValueError(f"a command of {len(raw)} bytes; 1 to {MAX_COMMAND} without NUL are possible")
+            raise ValueError(
+                f"a command of {len(raw)} bytes; 1 to {MAX_COMMAND} without NUL are possible"
+            )
         if not 0.001 <= timeout <= 4_000_000:
             raise ValueError(f"time limit of {timeout} s; 0.001 to 4000000 are possible")
         ident = self._id()
         deadline = time.monotonic() + timeout + grace
-        self._send(frame("RUN", ident, str(int(timeout * 1000)), base64.b64encode(raw).decode()), deadline)
+        self._send(
+            frame("RUN", ident, str(int(timeout * 1000)), base64.b64encode(raw).decode()), deadline
+        )
         output = {"OUT": bytearray(), "ERR": bytearray()}
         while True:
             match self.receive(deadline):
@@ -168,7 +172,9 @@ class Agent:
                     data = decode(text)
                     output[word] += data
                     if on_output:
-                        on_output("stdout" if word == "OUT" else "stderr", data.decode(errors="replace"))
+                        on_output(
+                            "stdout" if word == "OUT" else "stderr", data.decode(errors="replace")
+                        )
                 case ["END", i, how, number, ms] if i == ident:
                     n = int(number)
                     code = {"exit": n, "signal": 128 + n}.get(how)

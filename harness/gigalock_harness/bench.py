@@ -30,8 +30,14 @@ STEP_SECONDS = 180
 
 
 def _memcpy_gib_per_s() -> float:
-    done = subprocess.run([str(memcpy_ref()), str(GIB), "3"], capture_output=True, text=True,
-                          timeout=STEP_SECONDS, check=False, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [str(memcpy_ref()), str(GIB), "3"],
+        capture_output=True,
+        text=True,
+        timeout=STEP_SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
     if done.returncode != 0:
         raise ToolError(f"memcpy_ref ended with status {done.returncode}: {done.stderr[-200:]}")
     try:
@@ -40,8 +46,9 @@ def _memcpy_gib_per_s() -> float:
         raise ToolError(f"memcpy_ref printed {done.stdout[:80]!r}") from None
 
 
-def measure(kernel: str, log_dir: Path, say: Callable[[str], None],
-            rounds: int = ROUNDS) -> dict[str, Any]:
+def measure(
+    kernel: str, log_dir: Path, say: Callable[[str], None], rounds: int = ROUNDS
+) -> dict[str, Any]:
     """Medians and ratio; {"error": ...} when it can't be measured here."""
     room = available_mib() - RESERVE_MIB
     if room < NEED_MIB:
@@ -50,14 +57,20 @@ def measure(kernel: str, log_dir: Path, say: Callable[[str], None],
     from_card: list[float] = []
     plain: list[float] = []
     config = GuestConfig(
-        ram_mib=RAM_MIB, kernel=kernel, devices=["gigalock,id=gl0,bus=rp0,memdev=cardmem"],
-        extra_qemu=["-object", "memory-backend-memfd,id=cardmem,size=1G,share=on,prealloc=on"])
+        ram_mib=RAM_MIB,
+        kernel=kernel,
+        devices=["gigalock,id=gl0,bus=rp0,memdev=cardmem"],
+        extra_qemu=["-object", "memory-backend-memfd,id=cardmem,size=1G,share=on,prealloc=on"],
+    )
     try:
         with Guest(config, log_dir=log_dir) as guest:
             for number in range(rounds):
                 say(f"copy rate, round {number + 1} of {rounds}")
-                result = guest.run(f"gigalock --json xfer --size {GIB} --strategy contig-range "
-                                   "--no-verify --no-crc", timeout=STEP_SECONDS)
+                result = guest.run(
+                    f"gigalock --json xfer --size {GIB} --strategy contig-range "
+                    "--no-verify --no-crc",
+                    timeout=STEP_SECONDS,
+                )
                 answer = toolcall.read(result.code, result.stdout, result.stderr)
                 if answer.code != toolcall.EXIT_DONE:
                     failure = answer.failure() or {}
@@ -71,14 +84,23 @@ def measure(kernel: str, log_dir: Path, say: Callable[[str], None],
     device = min(medians[:2])
     ratio = device / medians[2]
     return {
-        "to_card_gib_per_s": to_card, "from_card_gib_per_s": from_card,
-        "memcpy_gib_per_s": plain, "ratio": round(ratio, 3), "error": None,
+        "to_card_gib_per_s": to_card,
+        "from_card_gib_per_s": from_card,
+        "memcpy_gib_per_s": plain,
+        "ratio": round(ratio, 3),
+        "error": None,
         "text": f"copy rate of 1 GiB contiguous, medians of {rounds}: to the card "
-                f"{medians[0]:.2f} GiB/s, from it {medians[1]:.2f} GiB/s, plain memcpy "
-                f"{medians[2]:.2f} GiB/s",
+        f"{medians[0]:.2f} GiB/s, from it {medians[1]:.2f} GiB/s, plain memcpy "
+        f"{medians[2]:.2f} GiB/s",
     }
 
 
 def _error(text: str) -> dict[str, Any]:
-    return {"to_card_gib_per_s": [], "from_card_gib_per_s": [], "memcpy_gib_per_s": [],
-            "ratio": None, "error": text, "text": f"copy rate: not measured: {text}"}
+    return {
+        "to_card_gib_per_s": [],
+        "from_card_gib_per_s": [],
+        "memcpy_gib_per_s": [],
+        "ratio": None,
+        "error": text,
+        "text": f"copy rate: not measured: {text}",
+    }

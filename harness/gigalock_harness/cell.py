@@ -18,8 +18,7 @@ from pathlib import Path
 from . import console as console_rules
 from . import toolcall
 from .agent import CommandResult
-from .guest import (TAINT_BAD, Guest, GuestConfig, GuestError, GuestHang, GuestPanic,
-                    QemuDied)
+from .guest import TAINT_BAD, Guest, GuestConfig, GuestError, GuestHang, GuestPanic, QemuDied
 from .outcome import FAIL, SKIP, Move, Outcome
 from .places import TOP, host_tool
 from .scenario import RLIMITS, Cell
@@ -39,9 +38,15 @@ class _Stop(Exception):
 class CellRunner:
     """One cell, run once. cancel() and touched_mib() may be called from another thread."""
 
-    def __init__(self, cell: Cell, log_dir: Path, seed: int | None = None,
-                 on_phase: OnPhase = lambda cell, phase, detail: None, scenario_path: str = "",
-                 card_options: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        log_dir: Path,
+        seed: int | None = None,
+        on_phase: OnPhase = lambda cell, phase, detail: None,
+        scenario_path: str = "",
+        card_options: tuple[str, ...] = (),
+    ) -> None:
         self.cell = cell
         self.log_dir = log_dir
         self.outcome = Outcome(cell)
@@ -56,7 +61,8 @@ class CellRunner:
         self.outcome.reproduce = (
             f"PYTHONPATH={TOP / 'harness'} /usr/bin/python3 -m gigalock_harness run "
             f"{shlex.quote(scenario_path or cell.scenario)} --ram {cell.ram_mib}M "
-            f"--kernel {cell.kernel} --strategy {cell.strategy}{options}")
+            f"--kernel {cell.kernel} --strategy {cell.strategy}{options}"
+        )
 
     # -- from other threads ---------------------------------------------------
 
@@ -111,9 +117,16 @@ class CellRunner:
 
     def _config(self) -> GuestConfig:
         cell = self.cell
-        return GuestConfig(ram_mib=cell.ram_mib, kernel=cell.kernel,
-                           cmdline_extra=list(cell.cmdline), devices=[cell.device()], smp=cell.smp, load_driver=True,
-                           driver_params=list(cell.driver_params), boot_timeout=cell.boot_seconds)
+        return GuestConfig(
+            ram_mib=cell.ram_mib,
+            kernel=cell.kernel,
+            cmdline_extra=list(cell.cmdline),
+            devices=[cell.device()],
+            smp=cell.smp,
+            load_driver=True,
+            driver_params=list(cell.driver_params),
+            boot_timeout=cell.boot_seconds,
+        )
 
     def _enter(self, phase: str) -> None:
         if self._cancelled.is_set():
@@ -128,8 +141,9 @@ class CellRunner:
     def _leave(self) -> None:
         phase, since = self._phase
         if phase and (not self.outcome.phases or self.outcome.phases[-1]["phase"] != phase):
-            self.outcome.phases.append({"phase": phase,
-                                        "seconds": round(time.monotonic() - since, 3)})
+            self.outcome.phases.append(
+                {"phase": phase, "seconds": round(time.monotonic() - since, 3)}
+            )
 
     def _steps(self, guest: Guest) -> None:
         cell, outcome = self.cell, self.outcome
@@ -155,17 +169,25 @@ class CellRunner:
             if outcome.largest is not None or failure["reason"] not in OUT_OF_MEMORY:
                 break
         if outcome.largest is None:
-            outcome.fail("largest", f"{format_size(outcome.largest_bytes)} was said to be the "
-                         f"largest size, but did not lock: {failure['text']}")
+            outcome.fail(
+                "largest",
+                f"{format_size(outcome.largest_bytes)} was said to be the "
+                f"largest size, but did not lock: {failure['text']}",
+            )
 
     def _setup(self, guest: Guest) -> None:
-        commands = [f"echo {shlex.quote(value)} > /proc/sys/{key.replace('.', '/')}"
-                    for key, value in self.cell.sysctl]
+        commands = [
+            f"echo {shlex.quote(value)} > /proc/sys/{key.replace('.', '/')}"
+            for key, value in self.cell.sysctl
+        ]
         for command in [*commands, *self.cell.setup]:
             result = self._command(guest, command)
             if result.code != 0:
-                self.outcome.fail("setup", f"setup command {command!r} ended with status "
-                                  f"{result.code}: {result.stderr.strip()[-200:]}")
+                self.outcome.fail(
+                    "setup",
+                    f"setup command {command!r} ended with status "
+                    f"{result.code}: {result.stderr.strip()[-200:]}",
+                )
                 raise _Stop
 
     def _command(self, guest: Guest, command: str) -> CommandResult:
@@ -179,8 +201,9 @@ class CellRunner:
             self._on_phase(self.cell, self._phase[0], lines[-1].split(": ", 2)[-1][:80])
 
     def _tool(self, guest: Guest, arguments: str) -> Answer:
-        limits = "".join(f"ulimit {RLIMITS[key]} {value // KIB} && "
-                         for key, value in self.cell.rlimit)
+        limits = "".join(
+            f"ulimit {RLIMITS[key]} {value // KIB} && " for key, value in self.cell.rlimit
+        )
         command = f"{limits}gigalock --json {arguments}"
         result = self._command(guest, command)
         return toolcall.read(result.code, result.stdout, result.stderr)
@@ -188,34 +211,52 @@ class CellRunner:
     def _xfer(self, guest: Guest, size: int) -> tuple[Answer, Move | None]:
         """Lock, move and verify. No Move when the lock was refused; other trouble is raised."""
         seed = secrets.randbits(64) if self._seed is None else self._seed
-        answer = self._tool(guest, f"xfer --size {size} --strategy {self.cell.strategy} "
-                                   f"--seed {seed}")
+        answer = self._tool(
+            guest, f"xfer --size {size} --strategy {self.cell.strategy} --seed {seed}"
+        )
         if answer.code in (toolcall.EXIT_USAGE, toolcall.EXIT_NO_DEVICE):
             raise ToolError(f"the tool refused: {answer.data.get('error')!r:.200}")
         failure = answer.failure()
         if answer.code == toolcall.EXIT_FAILED:
             if failure is None:
-                raise ToolError("the tool failed without a reason: "
-                                f"{answer.data.get('error')!r:.200}")
+                raise ToolError(
+                    f"the tool failed without a reason: {answer.data.get('error')!r:.200}"
+                )
             if failure.get("op") == "lock":
                 return answer, None
-            self.outcome.fail("transfer", f"the transfer failed, {failure['reason']}: "
-                              f"{failure['text']}")
+            self.outcome.fail(
+                "transfer", f"the transfer failed, {failure['reason']}: {failure['text']}"
+            )
             raise _Stop
         if answer.integer("locked_bytes") != size or answer.integer("seed") != seed:
-            raise ToolError(f"the tool locked {answer.data.get('locked_bytes')} bytes with seed "
-                            f"{answer.data.get('seed')}; asked for {size} with {seed}")
-        move = Move(size, f"0x{seed:016x}", answer.number("lock_ms"), answer.integer("segments"),
-                    answer.integer("longest_segment"), answer.integer("windows"),
-                    answer.number("to_card_gib_per_s"), answer.number("from_card_gib_per_s"),
-                    answer.number("gib_per_s"), answer.truth("verified"), None,
-                    answer.crc("crc_to_card"), answer.crc("crc_from_card"))
+            raise ToolError(
+                f"the tool locked {answer.data.get('locked_bytes')} bytes with seed "
+                f"{answer.data.get('seed')}; asked for {size} with {seed}"
+            )
+        move = Move(
+            size,
+            f"0x{seed:016x}",
+            answer.number("lock_ms"),
+            answer.integer("segments"),
+            answer.integer("longest_segment"),
+            answer.integer("windows"),
+            answer.number("to_card_gib_per_s"),
+            answer.number("from_card_gib_per_s"),
+            answer.number("gib_per_s"),
+            answer.truth("verified"),
+            None,
+            answer.crc("crc_to_card"),
+            answer.crc("crc_from_card"),
+        )
         move.crc_host = toolcall.host_crc(host_tool(), size, seed, self.cell.step_seconds)
         if answer.code == toolcall.EXIT_DIFFERENT or not move.verified:
             first = answer.data.get("first_difference")
-            self.outcome.fail("data", f"the bytes that came back are not those that were sent "
-                              f"(first difference {first!r:.120}; CRC-32C host {move.crc_host}, "
-                              f"to card {move.crc_to_card}, from card {move.crc_from_card})")
+            self.outcome.fail(
+                "data",
+                f"the bytes that came back are not those that were sent "
+                f"(first difference {first!r:.120}; CRC-32C host {move.crc_host}, "
+                f"to card {move.crc_to_card}, from card {move.crc_from_card})",
+            )
         for key in ("bytes_to_card", "bytes_from_card"):
             if answer.integer(key) != size:
                 move.tool_verified = False
@@ -223,8 +264,9 @@ class CellRunner:
         return answer, move
 
     def _limit(self, guest: Guest) -> int:
-        answer = self._tool(guest, f"limit --size {self.cell.bytes} "
-                                   f"--strategy {self.cell.strategy}")
+        answer = self._tool(
+            guest, f"limit --size {self.cell.bytes} --strategy {self.cell.strategy}"
+        )
         if answer.code in (toolcall.EXIT_USAGE, toolcall.EXIT_NO_DEVICE):
             raise ToolError(f"the tool refused: {answer.data.get('error')!r:.200}")
         tries = answer.data.get("tries")
@@ -232,8 +274,9 @@ class CellRunner:
             self.outcome.tries = [one for one in tries[:100] if isinstance(one, dict)]
         largest = answer.integer("largest_bytes")
         if largest > self.cell.bytes:
-            raise ToolError(f"the tool says {largest} bytes can be locked; {self.cell.bytes} "
-                            "were asked for")
+            raise ToolError(
+                f"the tool says {largest} bytes can be locked; {self.cell.bytes} were asked for"
+            )
         return largest
 
     # -- afterwards -------------------------------------------------------------
@@ -253,8 +296,9 @@ class CellRunner:
             log.write_text(text, encoding="utf-8", errors="replace")
         outcome.log = str(log)
         outcome.console_tail = text[-CONSOLE_TAIL:]
-        ended_early = any(problem.kind in ("panic", "hang", "qemu-died", "guest")
-                          for problem in outcome.problems)
+        ended_early = any(
+            problem.kind in ("panic", "hang", "qemu-died", "guest") for problem in outcome.problems
+        )
         panicked = any(problem.kind == "panic" for problem in outcome.problems)
         marks = [*self._marks, ("", len(text))]
         for (phase, begin), (_, end) in zip(marks, marks[1:]):
@@ -262,23 +306,34 @@ class CellRunner:
             allowed = [rule.pattern for rule in self.cell.console if rule.phase in (None, phase)]
             for found in console_rules.unexpected(part, allowed):
                 if found.kind != "panic" or not panicked:
-                    outcome.fail("console", f"unexpected on the console in {phase}: "
-                                 f"{found.line[:200]}")
+                    outcome.fail(
+                        "console", f"unexpected on the console in {phase}: {found.line[:200]}"
+                    )
             for pattern in allowed:
-                outcome.console_seen += [line[:200] for line in console_rules.clean_lines(part)
-                                         if re.search(pattern, line)]
+                outcome.console_seen += [
+                    line[:200]
+                    for line in console_rules.clean_lines(part)
+                    if re.search(pattern, line)
+                ]
         if guest.hello and guest.hello.tainted & TAINT_BAD:
-            outcome.fail("console", "the kernel warned while it booted "
-                         f"(tainted {guest.hello.tainted}); dmesg says why")
+            outcome.fail(
+                "console",
+                "the kernel warned while it booted "
+                f"(tainted {guest.hello.tainted}); dmesg says why",
+            )
         for rule in self.cell.console:
             if not rule.needed or ended_early:
                 continue
-            parts = [text[begin:end] for (phase, begin), (_, end) in zip(marks, marks[1:])
-                     if rule.phase in (None, phase)]
+            parts = [
+                text[begin:end]
+                for (phase, begin), (_, end) in zip(marks, marks[1:])
+                if rule.phase in (None, phase)
+            ]
             if all(console_rules.missing(part, [rule.pattern]) for part in parts):
                 when = f" in {rule.phase}" if rule.phase else ""
-                outcome.fail("missing-line", f"expected on the console{when}, but not there: "
-                             f"{rule.pattern}")
+                outcome.fail(
+                    "missing-line", f"expected on the console{when}, but not there: {rule.pattern}"
+                )
 
     def _judge(self) -> None:
         """What happened against what must happen."""
@@ -286,23 +341,35 @@ class CellRunner:
         if expect.outcome == "locks":
             if outcome.move is None:
                 failure = outcome.failure or {}
-                outcome.fail("expectation", f"should lock, but failed with {outcome.reason}: "
-                             f"{failure.get('text')}")
+                outcome.fail(
+                    "expectation",
+                    f"should lock, but failed with {outcome.reason}: {failure.get('text')}",
+                )
             return
         if outcome.move is not None:
-            outcome.fail("expectation", f"should fail with {' or '.join(expect.reasons)}, "
-                         "but locked")
+            outcome.fail(
+                "expectation", f"should fail with {' or '.join(expect.reasons)}, but locked"
+            )
             return
         if outcome.reason not in expect.reasons:
-            outcome.fail("expectation", f"should fail with {' or '.join(expect.reasons)}, but "
-                         f"failed with {outcome.reason}: {(outcome.failure or {}).get('text')}")
+            outcome.fail(
+                "expectation",
+                f"should fail with {' or '.join(expect.reasons)}, but "
+                f"failed with {outcome.reason}: {(outcome.failure or {}).get('text')}",
+            )
         largest = outcome.largest_bytes
         if largest < expect.largest_min:
-            outcome.fail("expectation", f"at least {format_size(expect.largest_min)} should lock, "
-                         f"but the largest was {format_size(largest) if largest else 'nothing'}")
+            outcome.fail(
+                "expectation",
+                f"at least {format_size(expect.largest_min)} should lock, "
+                f"but the largest was {format_size(largest) if largest else 'nothing'}",
+            )
         if expect.largest_max is not None and largest > expect.largest_max:
-            outcome.fail("expectation", f"at most {format_size(expect.largest_max)} should lock, "
-                         f"but {format_size(largest)} did")
+            outcome.fail(
+                "expectation",
+                f"at most {format_size(expect.largest_max)} should lock, "
+                f"but {format_size(largest)} did",
+            )
 
 
 def touched_estimate_mib(cell: Cell) -> int:

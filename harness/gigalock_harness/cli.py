@@ -53,38 +53,85 @@ def _time(text: str) -> float:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python3 -m gigalock_harness",
-        description="Boot guests, lock large DMA buffers in them, and report what happened.")
+        description="Boot guests, lock large DMA buffers in them, and report what happened.",
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def runs(name: str, text: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-        sub.add_argument("--out", type=Path, default=None, metavar="DIR",
-                         help=f"where the results go (default build/{name})")
-        sub.add_argument("--ram", type=_list, default=[], metavar="LIST",
-                         help="RAM sizes in place of the scenario's, such as 512M,2G")
-        sub.add_argument("--strategy", type=_list, default=[], metavar="LIST",
-                         help="strategies in place of the scenario's, such as sg,coherent")
-        sub.add_argument("--kernel", type=_list, default=[], metavar="LIST",
-                         help="kernels in place of the scenario's, such as stock")
-        sub.add_argument("--card", action="append", default=[], metavar="KEY=VALUE",
-                         help="a property of the card over the scenario's, such as fault=no-copy; "
-                              "may be given again")
-        sub.add_argument("--jobs", type=_jobs, default=cores(), metavar="N",
-                         help="guests side by side at most (default: one a core, %(default)s here)")
-        sub.add_argument("--seed", type=_seed, default=None, metavar="N",
-                         help="seed of every pattern (default: fresh random ones)")
+        sub.add_argument(
+            "--out",
+            type=Path,
+            default=None,
+            metavar="DIR",
+            help=f"where the results go (default build/{name})",
+        )
+        sub.add_argument(
+            "--ram",
+            type=_list,
+            default=[],
+            metavar="LIST",
+            help="RAM sizes in place of the scenario's, such as 512M,2G",
+        )
+        sub.add_argument(
+            "--strategy",
+            type=_list,
+            default=[],
+            metavar="LIST",
+            help="strategies in place of the scenario's, such as sg,coherent",
+        )
+        sub.add_argument(
+            "--kernel",
+            type=_list,
+            default=[],
+            metavar="LIST",
+            help="kernels in place of the scenario's, such as stock",
+        )
+        sub.add_argument(
+            "--card",
+            action="append",
+            default=[],
+            metavar="KEY=VALUE",
+            help="a property of the card over the scenario's, such as fault=no-copy; "
+            "may be given again",
+        )
+        sub.add_argument(
+            "--jobs",
+            type=_jobs,
+            default=cores(),
+            metavar="N",
+            help="guests side by side at most (default: one a core, %(default)s here)",
+        )
+        sub.add_argument(
+            "--seed",
+            type=_seed,
+            default=None,
+            metavar="N",
+            help="seed of every pattern (default: fresh random ones)",
+        )
         return sub
 
     sub = runs("demo", "lock 1 GiB on machines of five RAM sizes by each strategy")
-    sub.add_argument("--started", type=_time, default=None, metavar="EPOCH",
-                     help="when the clock of the goals began, in seconds since 1970")
-    sub.add_argument("--clean", action="store_true",
-                     help="nothing was built or cached before: the goal is the clean machine's")
+    sub.add_argument(
+        "--started",
+        type=_time,
+        default=None,
+        metavar="EPOCH",
+        help="when the clock of the goals began, in seconds since 1970",
+    )
+    sub.add_argument(
+        "--clean",
+        action="store_true",
+        help="nothing was built or cached before: the goal is the clean machine's",
+    )
     sub.add_argument("--no-bench", action="store_true", help="leave the copy rate out")
     sub = runs("run", "run scenarios: files, or names of those in harness/scenarios/")
     sub.add_argument("scenarios", nargs="+", metavar="SCENARIO")
-    sub = commands.add_parser("validate", help="check scenario files without running them",
-                              description="Check scenario files without running them.")
+    sub = commands.add_parser(
+        "validate",
+        help="check scenario files without running them",
+        description="Check scenario files without running them.",
+    )
     sub.add_argument("files", nargs="+", metavar="FILE")
     return top
 
@@ -113,16 +160,22 @@ def main(argv: list[str] | None = None) -> int:
         from . import demo
 
         is_demo = arguments.command == "demo"
-        return demo.run(demo.Options(
-            scenarios=["demo"] if is_demo else arguments.scenarios,
-            out=(arguments.out or build_dir() / arguments.command).resolve(),
-            axes={key: getattr(arguments, key) for key in ("ram", "strategy", "kernel", "card")},
-            jobs=arguments.jobs, seed=arguments.seed,
-            started=arguments.started if is_demo else None,
-            clean=is_demo and arguments.clean,
-            goals=is_demo and not (arguments.ram or arguments.strategy or arguments.kernel),
-            bench=is_demo and not arguments.no_bench,
-            command=shlex.join(["python3", "-m", "gigalock_harness", *(argv or sys.argv[1:])])))
+        return demo.run(
+            demo.Options(
+                scenarios=["demo"] if is_demo else arguments.scenarios,
+                out=(arguments.out or build_dir() / arguments.command).resolve(),
+                axes={
+                    key: getattr(arguments, key) for key in ("ram", "strategy", "kernel", "card")
+                },
+                jobs=arguments.jobs,
+                seed=arguments.seed,
+                started=arguments.started if is_demo else None,
+                clean=is_demo and arguments.clean,
+                goals=is_demo and not (arguments.ram or arguments.strategy or arguments.kernel),
+                bench=is_demo and not arguments.no_bench,
+                command=shlex.join(["python3", "-m", "gigalock_harness", *(argv or sys.argv[1:])]),
+            )
+        )
     except (ScenarioError, HeaderError) as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT

@@ -22,18 +22,27 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
         ("panic", r"Kernel panic - not syncing"),
         ("sanitizer", r"BUG: K[A-Z]*SAN|UBSAN: |kmemleak: \d+ new suspected"),
         ("bug", r"\bkernel BUG at |\bBUG: |\bBUG\b.*\bat "),
-        ("oops", r"\bOops: |\bOops\b.*\[#\d+\]|general protection fault|double fault|invalid opcode: "),
+        (
+            "oops",
+            r"\bOops: |\bOops\b.*\[#\d+\]|general protection fault|double fault|invalid opcode: ",
+        ),
         ("bad-page", r"Bad page (?:state|map)|Bad rss-counter|nonzero pgtables"),
         ("warning", r"\bWARNING: "),
-        ("lockdep", r"possible (?:circular locking|recursive locking|irq lock inversion)|"
-                    r"inconsistent lock state|suspicious RCU usage|bad unlock balance|"
-                    r"scheduling while atomic|sleeping function called from invalid context"),
+        (
+            "lockdep",
+            r"possible (?:circular locking|recursive locking|irq lock inversion)|"
+            r"inconsistent lock state|suspicious RCU usage|bad unlock balance|"
+            r"scheduling while atomic|sleeping function called from invalid context",
+        ),
         ("hung-task", r"INFO: task .* blocked for more than"),
         ("rcu-stall", r"detected (?:expedited )?stalls|self-detected stall|rcu.*kthread starved"),
         ("lockup", r"soft lockup|hard LOCKUP|NMI watchdog: "),
         ("oom", r"invoked oom-killer|Out of memory|oom-kill:|Memory cgroup out of memory"),
-        ("allocation", r"page allocation failure|SLUB: Unable to allocate|"
-                       r"swiotlb buffer is full|vmap allocation .* failed|vmalloc error"),
+        (
+            "allocation",
+            r"page allocation failure|SLUB: Unable to allocate|"
+            r"swiotlb buffer is full|vmap allocation .* failed|vmalloc error",
+        ),
         ("dma", r"DMA-API: |DMAR: \[.*fault|DMAR: DRHD: handling fault|IOMMU.*fault"),
         ("pcie", r"PCIe Bus Error|AER: .*error received"),
         ("segfault", r"segfault at |traps: .* general protection|killed process .* due to"),
@@ -60,8 +69,9 @@ class Finding:
 
 def clean_lines(text: str) -> list[str]:
     """The lines of a console without escape sequences and carriage returns."""
-    return [_ESCAPES.sub("", line[:MAX_LINE]).replace("\r", "").rstrip()
-            for line in text.split("\n")]
+    return [
+        _ESCAPES.sub("", line[:MAX_LINE]).replace("\r", "").rstrip() for line in text.split("\n")
+    ]
 
 
 def _kind(line: str) -> str | None:

@@ -40,15 +40,24 @@ class Options:
     command: str = ""
 
 
-def run_cells(scenarios: Sequence[Scenario], options: Options,
-              progress: PlainProgress) -> tuple[list[Outcome], bool]:
+def run_cells(
+    scenarios: Sequence[Scenario], options: Options, progress: PlainProgress
+) -> tuple[list[Outcome], bool]:
     """Run all cells; (outcomes in file order, whether it was interrupted)."""
     paths = {scenario.name: scenario.path for scenario in scenarios}
     matrix = Matrix(
         make_runner=lambda cell, on_phase: CellRunner(
-            cell, options.out / "cells" / cell.name, options.seed, on_phase,
-            paths[cell.scenario], tuple(options.axes.get("card") or ())),
-        estimate_mib=touched_estimate_mib, progress=progress, jobs=options.jobs)
+            cell,
+            options.out / "cells" / cell.name,
+            options.seed,
+            on_phase,
+            paths[cell.scenario],
+            tuple(options.axes.get("card") or ()),
+        ),
+        estimate_mib=touched_estimate_mib,
+        progress=progress,
+        jobs=options.jobs,
+    )
     outcomes = matrix.run([cell for scenario in scenarios for cell in scenario.cells])
     progress.close()
     return outcomes, matrix.interrupted
@@ -67,15 +76,19 @@ def run(options: Options) -> int:
     figures = Figures(started=started, jobs=options.jobs, command=options.command)
     progress = choose(sys.stdout)
     total = sum(len(one.cells) for one in scenarios)
-    print(f"{total} cell{'s' * (total != 1)}, a fresh guest for each, at most {options.jobs} "
-          "side by side", flush=True)
+    print(
+        f"{total} cell{'s' * (total != 1)}, a fresh guest for each, at most {options.jobs} "
+        "side by side",
+        flush=True,
+    )
     outcomes, interrupted = run_cells(scenarios, options, progress)
     table_s = time.time() - started
     if options.bench and not interrupted:
         kernel = scenarios[0].cells[0].kernel
         try:
-            figures.bench = bench.measure(kernel, options.out / "bench",
-                                          lambda text: progress.say(plain(text)))
+            figures.bench = bench.measure(
+                kernel, options.out / "bench", lambda text: progress.say(plain(text))
+            )
         except KeyboardInterrupt:
             interrupted = True
         table_s = time.time() - started
@@ -83,14 +96,17 @@ def run(options: Options) -> int:
     if options.goals:
         figures.goals.append(
             Goal("from a clean machine to this table", table_s, GOAL_CLEAN_S, " s")
-            if options.clean else
-            Goal("second run to this table", table_s, GOAL_AGAIN_S, " s"))
+            if options.clean
+            else Goal("second run to this table", table_s, GOAL_AGAIN_S, " s")
+        )
     if options.bench:
         ratio = figures.bench["ratio"] if figures.bench else None
-        figures.goals.append(Goal("slower direction beside memcpy", ratio, GOAL_RATIO, "",
-                                  at_least=True))
-    figures.goals.insert(0, Goal("median boot, exec to first command", median_boot(outcomes),
-                                 GOAL_BOOT_S, " s"))
+        figures.goals.append(
+            Goal("slower direction beside memcpy", ratio, GOAL_RATIO, "", at_least=True)
+        )
+    figures.goals.insert(
+        0, Goal("median boot, exec to first command", median_boot(outcomes), GOAL_BOOT_S, " s")
+    )
     written = write_results(options.out, outcomes, figures)
     print(show(outcomes, figures, written), flush=True)
     return exit_code(outcomes, interrupted)

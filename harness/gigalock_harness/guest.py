@@ -13,7 +13,6 @@ socket pairs.
 from __future__ import annotations
 
 import contextlib
-import os
 import shlex
 import signal
 import socket
@@ -39,10 +38,18 @@ from .agent import (
 from .errors import GuestError, GuestHang, GuestPanic, QemuDied
 from .initrd import DRIVER, make_initrd
 from .qemu_args import GuestConfig
-from .qmp import QmpClient, QmpClosed, QmpError
+from .qmp import QmpClient, QmpClosed
 
-__all__ = ["CommandResult", "CommandTimeout", "Guest", "GuestConfig", "GuestError", "GuestHang",
-           "GuestPanic", "QemuDied"]
+__all__ = [
+    "CommandResult",
+    "CommandTimeout",
+    "Guest",
+    "GuestConfig",
+    "GuestError",
+    "GuestHang",
+    "GuestPanic",
+    "QemuDied",
+]
 
 GRACE = 20.0  # after a command's time limit: what a busy TCG guest may need to say so
 EXIT_WAIT = 10.0
@@ -51,7 +58,10 @@ SMALLEST_MIB = 128  # only for the hint: the stock kernel needs about this much
 
 
 class CommandTimeout(GuestHang):
-    """A command's time was up. The guest lives, its processes were killed; `result` has its output."""
+    """A command's time was up.
+
+    The guest lives, the command's processes were killed; `result` has its output.
+    """
 
     def __init__(self, message: str, result: CommandResult, **context: object) -> None:
         super().__init__(message, **context)  # type: ignore[arg-type]
@@ -82,8 +92,12 @@ class Guest:
         self.boot()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def boot(self) -> None:
@@ -114,12 +128,18 @@ class Guest:
         agent_here, agent_there = socket.socketpair()
         qmp_here, qmp_there = socket.socketpair()
         channels = [
-            "-chardev", f"file,id=console,path={_comma(self._console_file())}",
-            "-serial", "chardev:console",
-            "-chardev", f"socket,id=agent,fd={agent_there.fileno()}",
-            "-serial", "chardev:agent",
-            "-chardev", f"socket,id=qmp,fd={qmp_there.fileno()}",
-            "-mon", "chardev=qmp,mode=control",
+            "-chardev",
+            f"file,id=console,path={_comma(self._console_file())}",
+            "-serial",
+            "chardev:console",
+            "-chardev",
+            f"socket,id=agent,fd={agent_there.fileno()}",
+            "-serial",
+            "chardev:agent",
+            "-chardev",
+            f"socket,id=qmp,fd={qmp_there.fileno()}",
+            "-mon",
+            "chardev=qmp,mode=control",
         ]
         args = [self._qemu, *qemu_args.arguments(cfg, self.accel, self._initrd, channels)]
         self._agent, self._qmp = Agent(agent_here), QmpClient(qmp_here)
@@ -131,7 +151,9 @@ class Guest:
                 # setpriv, not preexec_fn: that one is not safe with threads.
                 self.process = subprocess.Popen(
                     ["setpriv", "--pdeathsig", "KILL", "--", *args],
-                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
                     pass_fds=[agent_there.fileno(), qmp_there.fileno()],
                 )
             except OSError as e:
@@ -139,7 +161,9 @@ class Guest:
 
     def _write_reproducer(self) -> None:
         script = self.log_dir / "command.sh"
-        script.write_text(f"#!/bin/sh\n# The same guest by hand, with a shell.\nexec {self.reproducer()}\n")
+        script.write_text(
+            f"#!/bin/sh\n# The same guest by hand, with a shell.\nexec {self.reproducer()}\n"
+        )
         script.chmod(0o755)
 
     def _first_command(self) -> None:
@@ -155,7 +179,9 @@ class Guest:
             words = shlex.join(["insmod", DRIVER, *cfg.driver_params])
             result = self.run(f"[ -f {DRIVER} ] || exit 66; {words}", timeout=left)
             if result.code == 66:
-                raise self._error(GuestError, f"the image holds no driver ({DRIVER}); run 'make image'")
+                raise self._error(
+                    GuestError, f"the image holds no driver ({DRIVER}); run 'make image'"
+                )
             if not result.ok:
                 said = (result.stderr or result.stdout).strip()
                 raise self._error(GuestError, f"the driver can't be loaded ({words}): {said}")
@@ -196,8 +222,12 @@ class Guest:
 
     # -- what one does with it --------------------------------------------------
 
-    def run(self, command: str, timeout: float = 60.0, on_output: Output | None = None,
-            ) -> CommandResult:
+    def run(
+        self,
+        command: str,
+        timeout: float = 60.0,
+        on_output: Output | None = None,
+    ) -> CommandResult:
         """Run a shell command; on_output(stream, text) gets its output as it comes.
 
         Raises CommandTimeout when its time is up, GuestHang when the guest says nothing at all.
@@ -211,15 +241,22 @@ class Guest:
             self._note(f"# {e.message}\n")
             raise
         how = "time is up" if result.timed_out else f"exit code {result.code}"
-        self._note(f"# {how} after {result.seconds:.3f} s, {len(result.stdout_bytes)} bytes of output, "
-                   f"{len(result.stderr_bytes)} of errors\n")
+        self._note(
+            f"# {how} after {result.seconds:.3f} s, {len(result.stdout_bytes)} bytes of output, "
+            f"{len(result.stderr_bytes)} of errors\n"
+        )
         if result.timed_out:
             left = "; a process of it can't be killed" if result.unkillable else ""
-            raise self._error(CommandTimeout, f"{command!r:.200} was not done in {timeout:g} s{left}",
-                              result=result)
+            raise self._error(
+                CommandTimeout,
+                f"{command!r:.200} was not done in {timeout:g} s{left}",
+                result=result,
+            )
         return result
 
-    def put_file(self, local: Path | bytes, path: str, mode: int = 0o644, timeout: float = 60.0) -> None:
+    def put_file(
+        self, local: Path | bytes, path: str, mode: int = 0o644, timeout: float = 60.0
+    ) -> None:
         """Write a file in the running guest."""
         data = local if isinstance(local, bytes) else Path(local).read_bytes()
         agent = self._need_agent()
@@ -250,7 +287,9 @@ class Guest:
         found = [str(f) for f in console.unexpected(self.console(), allowed)]
         if self.hello and self.hello.tainted & TAINT_BAD:
             # "quiet" hid it from the console.
-            found.append(f"the kernel warned while it booted (tainted {self.hello.tainted}); dmesg says why")
+            found.append(
+                f"the kernel warned while it booted (tainted {self.hello.tainted}); dmesg says why"
+            )
         return found
 
     def missing_lines(self, expected: Iterable[str]) -> list[str]:
@@ -303,8 +342,9 @@ class Guest:
         # What the processors were doing is lost once QEMU ends.
         with contextlib.suppress(Exception):
             assert self._qmp
-            regs = self._qmp.execute("human-monitor-command", {"command-line": "info registers -a"},
-                                     timeout=3.0)
+            regs = self._qmp.execute(
+                "human-monitor-command", {"command-line": "info registers -a"}, timeout=3.0
+            )
             (self.log_dir / "registers.txt").write_text(regs)
         if self.hello is None:
             message += self._small_hint()
@@ -313,8 +353,10 @@ class Guest:
     def _small_hint(self) -> str:
         if self.config.ram_mib >= SMALLEST_MIB:
             return ""
-        return (f"; it has {self.config.ram_mib} MiB of RAM, and the kernel with its initramfs needs "
-                f"about {SMALLEST_MIB} MiB")
+        return (
+            f"; it has {self.config.ram_mib} MiB of RAM, and the kernel with its initramfs needs "
+            f"about {SMALLEST_MIB} MiB"
+        )
 
     def _gone(self) -> GuestError:
         """QEMU ended, or is about to: find out why."""
@@ -326,25 +368,37 @@ class Guest:
         except subprocess.TimeoutExpired:
             return self._error(GuestHang, "QEMU closed the command channel but goes on running")
         self._qmp.drain(0.5)
-        reason = next((e["data"].get("reason") for e in self._qmp.events if e["event"] == "SHUTDOWN"), None)
+        reason = next(
+            (e["data"].get("reason") for e in self._qmp.events if e["event"] == "SHUTDOWN"), None
+        )
         small = self._small_hint() if self.hello is None else ""
         text = self.console()
         if code == 0 and reason in ("guest-reset", "guest-panic"):
             if line := console.panic_line(text):
-                return self._error(GuestPanic, f"the guest's kernel panicked{small}: {line.strip()}")
+                return self._error(
+                    GuestPanic, f"the guest's kernel panicked{small}: {line.strip()}"
+                )
             if not text.strip():
-                return self._error(GuestPanic, f"the guest reset itself before its kernel said anything{small}")
+                return self._error(
+                    GuestPanic, f"the guest reset itself before its kernel said anything{small}"
+                )
             return self._error(GuestPanic, f"the guest reset itself without a panic message{small}")
         if code == 0 and reason == "guest-shutdown":
             return self._error(GuestError, "the guest powered itself off")
         said = self.qemu_log()
         how = f"exit code {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
-        return self._error(QemuDied, f"QEMU ended by itself, {how}{small}: "
-                           f"{said[-1000:] or 'it printed nothing'}", code=code, stderr=said)
+        return self._error(
+            QemuDied,
+            f"QEMU ended by itself, {how}{small}: {said[-1000:] or 'it printed nothing'}",
+            code=code,
+            stderr=said,
+        )
 
     def _error(self, kind: type[GuestError], message: str, **more: Any) -> GuestError:
         text = "\n".join(console.clean_lines(self.console())[-40:]).strip()
-        return kind(message, log_dir=self.log_dir, console=text, reproducer=self.reproducer(), **more)
+        return kind(
+            message, log_dir=self.log_dir, console=text, reproducer=self.reproducer(), **more
+        )
 
     # -- the logs ----------------------------------------------------------------
 

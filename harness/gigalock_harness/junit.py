@@ -28,27 +28,55 @@ def build(outcomes: Sequence[Outcome], total_s: float) -> junitparser.JUnitXml:
 
 
 def _case(outcome: Outcome) -> junitparser.TestCase:
-    case = junitparser.TestCase(outcome.cell.name, f"gigalock.{outcome.cell.scenario}",
-                                round(outcome.duration_s, 3))
+    case = junitparser.TestCase(
+        outcome.cell.name, f"gigalock.{outcome.cell.scenario}", round(outcome.duration_s, 3)
+    )
     if outcome.problems:
         results = []
         for problem in outcome.problems:
             result = junitparser.Failure(plain(problem.text), problem.kind)
-            result.text = block(f"{problem.text}\n\nreproduce: {outcome.reproduce}\n"
-                                f"guest: {outcome.reproduce_guest}\nconsole: {outcome.log}\n")
+            result.text = block(
+                f"{problem.text}\n\nreproduce: {outcome.reproduce}\n"
+                f"guest: {outcome.reproduce_guest}\nconsole: {outcome.log}\n"
+            )
             results.append(result)
         case.result = results
         case.system_err = block(outcome.console_tail)
     elif outcome.status == SKIP:
         case.result = [junitparser.Skipped(plain(outcome.skip_reason))]
     data = outcome.to_json()
-    lines = [f"{key}: {data[key]}" for key in
-             ("ram_mib", "strategy", "kernel", "requested_bytes", "locked_bytes", "largest_bytes",
-              "reason", "verified", "lock_ms", "gib_per_s", "boot_s", "touched_mib", "message")]
+    lines = [
+        f"{key}: {data[key]}"
+        for key in (
+            "ram_mib",
+            "strategy",
+            "kernel",
+            "requested_bytes",
+            "locked_bytes",
+            "largest_bytes",
+            "reason",
+            "verified",
+            "lock_ms",
+            "gib_per_s",
+            "boot_s",
+            "touched_mib",
+            "message",
+        )
+    ]
     case.system_out = block("\n".join(lines) + "\n")
     properties = junitparser.Properties()
-    for key in ("ram_mib", "strategy", "kernel", "locked_bytes", "largest_bytes", "reason",
-                "verified", "lock_ms", "gib_per_s", "boot_s"):
+    for key in (
+        "ram_mib",
+        "strategy",
+        "kernel",
+        "locked_bytes",
+        "largest_bytes",
+        "reason",
+        "verified",
+        "lock_ms",
+        "gib_per_s",
+        "boot_s",
+    ):
         if data[key] is not None:
             properties.add_property(junitparser.Property(key, plain(str(data[key]))))
     case.append(properties)

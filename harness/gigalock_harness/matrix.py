@@ -54,8 +54,11 @@ def available_mib(meminfo: Path = MEMINFO, cgroup: Path = CGROUP) -> int:
         current = int((cgroup / "memory.current").read_text(encoding="ascii"))
         stat = (cgroup / "memory.stat").read_text(encoding="ascii")
         # Clean file pages are given back on demand.
-        cache = sum(int(line.split()[1]) for line in stat.splitlines()
-                    if line.startswith(("inactive_file ", "active_file ")))
+        cache = sum(
+            int(line.split()[1])
+            for line in stat.splitlines()
+            if line.startswith(("inactive_file ", "active_file "))
+        )
         if limit != "max":
             available = min(available, max(0, int(limit) - current + cache) >> 20)
     except (OSError, ValueError):
@@ -145,8 +148,7 @@ class Matrix:
         outcomes[cell] = Outcome(cell, SKIP, skip_reason=why)
         self.progress.finished(outcomes[cell], len(outcomes), total)
 
-    def _admit(self, pending: list[Cell], outcomes: dict[Cell, Outcome],
-               total: int) -> list[Cell]:
+    def _admit(self, pending: list[Cell], outcomes: dict[Cell, Outcome], total: int) -> list[Cell]:
         """Start what fits now; skip what would not fit even alone."""
         later = []
         for cell in pending:
@@ -155,16 +157,22 @@ class Matrix:
                 continue
             need = self.estimate_mib(cell)
             # What the running guests may still touch is spoken for.
-            owed = sum(max(0.0, one.estimate_mib - one.runner.touched_mib())
-                       for one in self._running.values())
+            owed = sum(
+                max(0.0, one.estimate_mib - one.runner.touched_mib())
+                for one in self._running.values()
+            )
             room = self.available() - RESERVE_MIB
             if need <= room - owed:
                 self._launch(cell, need)
             elif self._running:
                 later.append(cell)
             else:
-                self._skip(cell, f"needs about {need} MiB of host memory; {max(0, room)} MiB "
-                           "can be had", outcomes, total)
+                self._skip(
+                    cell,
+                    f"needs about {need} MiB of host memory; {max(0, room)} MiB can be had",
+                    outcomes,
+                    total,
+                )
         return later
 
     def _launch(self, cell: Cell, need: int) -> None:

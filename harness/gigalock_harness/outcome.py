@@ -40,8 +40,11 @@ class Move:
     @property
     def verified(self) -> bool:
         """Every byte compared by the tool, and three parties agree on the checksum."""
-        return (self.tool_verified and self.crc_host is not None
-                and self.crc_host == self.crc_to_card == self.crc_from_card)
+        return (
+            self.tool_verified
+            and self.crc_host is not None
+            and self.crc_host == self.crc_to_card == self.crc_from_card
+        )
 
 
 @dataclass

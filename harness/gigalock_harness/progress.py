@@ -67,7 +67,7 @@ class TerminalProgress(PlainProgress):
     def say(self, text: str) -> None:
         self._wipe()
         width = max(20, shutil.get_terminal_size().columns)
-        print(text if "\033" in text else text[:width - 1], file=self.out)
+        print(text if "\033" in text else text[: width - 1], file=self.out)
         self._draw()
 
     def started(self, cell: Cell) -> None:
@@ -109,20 +109,22 @@ class TerminalProgress(PlainProgress):
         width = max(20, shutil.get_terminal_size().columns)
         for cell, (text, since) in self.running.items():
             line = f"        {label(cell)} {now - since:5.1f} s  {text}"
-            self.out.write(line[:width - 1] + "\n")
+            self.out.write(line[: width - 1] + "\n")
             self.drawn += 1
         self.out.flush()
 
 
 def result_line(outcome: Outcome) -> str:
-    """"ok   1G locked in 1234 ms, 1.20 GiB/s" and the like."""
+    """ "ok   1G locked in 1234 ms, 1.20 GiB/s" and the like."""
     mark = _MARK[outcome.status]
     if outcome.status == SKIP or outcome.problems:
         return f"{mark} {plain(outcome.message)}"
     if outcome.move:
         move = outcome.move
-        return (f"{mark} {format_size(move.bytes)} locked in {move.lock_ms:.0f} ms, "
-                f"{move.gib_per_s:.2f} GiB/s, verified")
+        return (
+            f"{mark} {format_size(move.bytes)} locked in {move.lock_ms:.0f} ms, "
+            f"{move.gib_per_s:.2f} GiB/s, verified"
+        )
     largest = format_size(outcome.largest_bytes) if outcome.largest_bytes else "nothing"
     return f"{mark} {outcome.reason}; largest {largest}"
 

@@ -199,6 +199,8 @@ def arguments(cfg: GuestConfig, accel: str, initrd: Path, channels: Sequence[str
 
 def reproducer(cfg: GuestConfig, qemu: str, accel: str, initrd: Path) -> str:
     """A command line for a terminal: the same guest with a shell instead of the agent's host."""
-    by_hand = GuestConfig(**{**cfg.__dict__, "cmdline_extra": [*cfg.cmdline_extra, "gigalock.shell"]})
+    by_hand = GuestConfig(
+        **{**cfg.__dict__, "cmdline_extra": [*cfg.cmdline_extra, "gigalock.shell"]}
+    )
     channels = ["-serial", "mon:stdio", "-serial", "null"]
     return shlex.join([qemu, *arguments(by_hand, accel, initrd, channels)])

@@ -17,7 +17,8 @@ from .places import UAPI_HEADER
 _REASON = re.compile(
     r"^#define[ \t]+GIGALOCK_REASON_(\w+)[ \t]+(\d+)"
     r"[ \t]*/\*[ \t]*([a-z0-9-]+):[ \t]*(.*?)[ \t]*\*/",
-    re.MULTILINE | re.ASCII)
+    re.MULTILINE | re.ASCII,
+)
 _REASON_ANY = re.compile(r"^#define[ \t]+GIGALOCK_REASON_(\w+)[ \t]+(\d+)", re.MULTILINE | re.ASCII)
 _STRATEGY = re.compile(r"^#define[ \t]+GIGALOCK_STRATEGY_(\w+)[ \t]+(\d+)", re.MULTILINE | re.ASCII)
 
@@ -49,8 +50,10 @@ def parse(text: str, where: str) -> Catalogue:
     defined = dict(_REASON_ANY.findall(text))
     count = int(defined.pop("COUNT", "-1"))
     if len(defined) != count or sorted(r.code for r in reasons.values()) != list(range(count)):
-        raise HeaderError(f"{where}: {len(reasons)} reasons with a name, {len(defined)} defined, "
-                          f"GIGALOCK_REASON_COUNT {count}: they must agree")
+        raise HeaderError(
+            f"{where}: {len(reasons)} reasons with a name, {len(defined)} defined, "
+            f"GIGALOCK_REASON_COUNT {count}: they must agree"
+        )
     strategies = {name: int(code) for name, code in _STRATEGY.findall(text)}
     count = strategies.pop("COUNT", -1)
     if sorted(strategies.values()) != list(range(count)):

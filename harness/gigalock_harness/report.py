@@ -18,8 +18,13 @@ from .words import block
 TEMPLATES = Path(__file__).parent / "templates"
 LEVELS = 5
 
-_PHASE_NAMES = {"boot": "boot", "setup": "setup", "lock": "lock, move, verify",
-                "limit": "search the largest", "move": "move the largest"}
+_PHASE_NAMES = {
+    "boot": "boot",
+    "setup": "setup",
+    "lock": "lock, move, verify",
+    "limit": "search the largest",
+    "move": "move the largest",
+}
 _LANE_HEIGHT = 26
 _CHART_WIDTH = 600
 
@@ -44,11 +49,15 @@ def _groups(cells: list[dict[str, Any]], titles: dict[str, str]) -> list[dict[st
         rams = sorted({cell["ram_mib"] for cell in members})
         strategies = list(dict.fromkeys(cell["strategy"] for cell in members))
         at = {(cell["strategy"], cell["ram_mib"]): cell for cell in members}
-        result.append({
-            "scenario": scenario, "kernel": kernel, "title": titles.get(scenario, scenario),
-            "rams": [format_size(ram * MIB) for ram in rams],
-            "rows": [(name, [at.get((name, ram)) for ram in rams]) for name in strategies],
-        })
+        result.append(
+            {
+                "scenario": scenario,
+                "kernel": kernel,
+                "title": titles.get(scenario, scenario),
+                "rams": [format_size(ram * MIB) for ram in rams],
+                "rows": [(name, [at.get((name, ram)) for ram in rams]) for name in strategies],
+            }
+        )
     return result
 
 
@@ -62,31 +71,44 @@ def _timeline(cells: list[dict[str, Any]]) -> dict[str, Any] | None:
     free: list[float] = []
     bars = []
     for cell in ran:
-        for lane, since in enumerate(free):
-            if since <= cell["started_s"] + 0.05:
-                break
-        else:
-            lane = len(free)
+        begin = cell["started_s"] + 0.05
+        lane = next((i for i, since in enumerate(free) if since <= begin), len(free))
+        if lane == len(free):
             free.append(0.0)
         free[lane] = cell["started_s"] + cell["duration_s"]
         at = cell["started_s"]
         for phase in cell["phases"]:
             name = phase["phase"]
-            bars.append({
-                "x": round(at * scale, 1), "y": 4 + lane * _LANE_HEIGHT,
-                "width": max(1.0, round(phase["seconds"] * scale - 1, 1)),
-                "height": _LANE_HEIGHT - 8, "phase": name, "id": cell["id"],
-                "text": f"{cell['label']}: {_PHASE_NAMES.get(name, name)}, "
-                        f"{phase['seconds']:.1f} s",
-            })
+            bars.append(
+                {
+                    "x": round(at * scale, 1),
+                    "y": 4 + lane * _LANE_HEIGHT,
+                    "width": max(1.0, round(phase["seconds"] * scale - 1, 1)),
+                    "height": _LANE_HEIGHT - 8,
+                    "phase": name,
+                    "id": cell["id"],
+                    "text": f"{cell['label']}: {_PHASE_NAMES.get(name, name)}, "
+                    f"{phase['seconds']:.1f} s",
+                }
+            )
             at += phase["seconds"]
-    step = next(s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 10**9)
-                if end / s <= 9)
+    step = next(
+        s for s in (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 10**9) if end / s <= 9
+    )
     ticks = [{"x": round(s * scale, 1), "text": f"{s} s"} for s in range(0, int(end) + 1, step)]
-    phases = [{"phase": key, "name": name} for key, name in _PHASE_NAMES.items()
-              if any(bar["phase"] == key for bar in bars)]
-    return {"bars": bars, "ticks": ticks, "lanes": len(free), "width": _CHART_WIDTH,
-            "height": 8 + len(free) * _LANE_HEIGHT, "phases": phases}
+    phases = [
+        {"phase": key, "name": name}
+        for key, name in _PHASE_NAMES.items()
+        if any(bar["phase"] == key for bar in bars)
+    ]
+    return {
+        "bars": bars,
+        "ticks": ticks,
+        "lanes": len(free),
+        "width": _CHART_WIDTH,
+        "height": 8 + len(free) * _LANE_HEIGHT,
+        "phases": phases,
+    }
 
 
 def _clean(value: Any) -> Any:
@@ -126,9 +148,19 @@ def render(data: dict[str, Any]) -> str:
         cell["shown"] = cell["move"] or cell["largest"]
         cells.append(cell)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True,
-        lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     environment.filters.update(number=_number, bytes=_bytes, quantity=_quantity)
     return environment.get_template("report.html.j2").render(
-        cells=cells, run=data["run"], groups=_groups(cells, data["run"]["titles"]),
-        timeline=_timeline(cells), levels=range(LEVELS + 1), phase_names=_PHASE_NAMES, gib=GIB)
+        cells=cells,
+        run=data["run"],
+        groups=_groups(cells, data["run"]["titles"]),
+        timeline=_timeline(cells),
+        levels=range(LEVELS + 1),
+        phase_names=_PHASE_NAMES,
+        gib=GIB,
+    )

@@ -80,17 +80,29 @@ def describe_host() -> dict[str, Any]:
         pass
     qemu = os.environ.get("QEMU", "qemu-system-x86_64")
     try:
-        done = subprocess.run([qemu, "--version"], capture_output=True, text=True, timeout=20,
-                              check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [qemu, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
         version = done.stdout.splitlines()[0] if done.stdout else "unknown"
     except (OSError, subprocess.TimeoutExpired):
         version = "unknown"
     kernels = {}
     for release in sorted((build_dir() / "guest-image" / "kernels").glob("*/release")):
         kernels[release.parent.name] = release.read_text(encoding="utf-8").strip()
-    return {"system": system, "machine": platform.machine(), "host_kernel": platform.release(),
-            "cores": cores(), "memory_mib": host_memory_bytes() >> 20, "qemu": version,
-            "guest_kernels": kernels}
+    return {
+        "system": system,
+        "machine": platform.machine(),
+        "host_kernel": platform.release(),
+        "cores": cores(),
+        "memory_mib": host_memory_bytes() >> 20,
+        "qemu": version,
+        "guest_kernels": kernels,
+    }
 
 
 def median_boot(outcomes: Sequence[Outcome]) -> float | None:
@@ -99,8 +111,10 @@ def median_boot(outcomes: Sequence[Outcome]) -> float | None:
 
 
 def count(outcomes: Sequence[Outcome]) -> dict[str, int]:
-    return {status: sum(outcome.status == status for outcome in outcomes)
-            for status in (PASS, FAIL, SKIP)}
+    return {
+        status: sum(outcome.status == status for outcome in outcomes)
+        for status in (PASS, FAIL, SKIP)
+    }
 
 
 def write_results(out: Path, outcomes: Sequence[Outcome], figures: Figures) -> list[Path]:
@@ -109,14 +123,22 @@ def write_results(out: Path, outcomes: Sequence[Outcome], figures: Figures) -> l
     for outcome in outcomes:
         if outcome.log:
             outcome.log = os.path.relpath(outcome.log, out)
-    data = {"format": 1, "cells": [outcome.to_json() for outcome in outcomes],
-            "run": figures.to_json()}
+    data = {
+        "format": 1,
+        "cells": [outcome.to_json() for outcome in outcomes],
+        "run": figures.to_json(),
+    }
     written = []
     for name, write in (
-            ("matrix.json", lambda path: path.write_text(
-                json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8")),
-            ("junit.xml", lambda path: junit.write(path, outcomes, figures.total_s)),
-            ("report.html", lambda path: path.write_text(report.render(data), encoding="utf-8"))):
+        (
+            "matrix.json",
+            lambda path: path.write_text(
+                json.dumps(data, indent=1, allow_nan=False) + "\n", encoding="utf-8"
+            ),
+        ),
+        ("junit.xml", lambda path: junit.write(path, outcomes, figures.total_s)),
+        ("report.html", lambda path: path.write_text(report.render(data), encoding="utf-8")),
+    ):
         part = out / f".{name}.part"
         write(part)
         part.replace(out / name)
@@ -128,8 +150,10 @@ def show(outcomes: Sequence[Outcome], figures: Figures, written: Sequence[Path])
     """The end of a run, for a terminal."""
     lines = ["", table.render(outcomes)]
     counts = figures.counts
-    lines.append(f"{counts[PASS]} cells as expected, {counts[FAIL]} failed, {counts[SKIP]} skipped"
-                 + ("; INTERRUPTED" if figures.interrupted else ""))
+    lines.append(
+        f"{counts[PASS]} cells as expected, {counts[FAIL]} failed, {counts[SKIP]} skipped"
+        + ("; INTERRUPTED" if figures.interrupted else "")
+    )
     if figures.bench:
         lines.append(figures.bench["text"])
     lines += [goal.line() for goal in figures.goals]
@@ -148,8 +172,9 @@ def exit_code(outcomes: Sequence[Outcome], interrupted: bool) -> int:
     return 0 if counts[PASS] else 1
 
 
-def finish(scenarios: Sequence[Scenario], outcomes: Sequence[Outcome], figures: Figures,
-           interrupted: bool) -> None:
+def finish(
+    scenarios: Sequence[Scenario], outcomes: Sequence[Outcome], figures: Figures, interrupted: bool
+) -> None:
     figures.interrupted = interrupted
     figures.counts = count(outcomes)
     figures.titles = {scenario.name: scenario.title for scenario in scenarios}

@@ -154,7 +154,7 @@ class _Table:
         self.known.append(key)
         if key not in self.left:
             if required:
-                self.refuse(None, f"{_dotted(self.path) or 'the file'} needs the key \"{key}\"")
+                self.refuse(None, f'{_dotted(self.path) or "the file"} needs the key "{key}"')
             return default
         return self.left.pop(key)
 
@@ -183,8 +183,9 @@ class _Table:
         if isinstance(value, bool) or not isinstance(value, int):
             self.refuse(key, f"{key} must be a whole number, not {_kind(value)}")
         if not low <= value <= high:
-            self.refuse(key, f"{key} {str(value)[:40]} is out of range; the limits are "
-                             f"{low} and {high}")
+            self.refuse(
+                key, f"{key} {str(value)[:40]} is out of range; the limits are {low} and {high}"
+            )
         return value
 
     def size(self, key: str, value: object, low: int = 1, high: int = (1 << 64) - 1) -> int:
@@ -193,8 +194,11 @@ class _Table:
         except ValueError as error:
             self.refuse(key, str(error))
         if not low <= size <= high:
-            self.refuse(key, f"{key} {str(value)[:40]} is out of range; the limits are "
-                             f"{format_size(low)} and {format_size(high)}")
+            self.refuse(
+                key,
+                f"{key} {str(value)[:40]} is out of range; the limits are "
+                f"{format_size(low)} and {format_size(high)}",
+            )
         return size
 
     def items(self, key: str, default: Any = (), required: bool = False) -> list[Any]:
@@ -231,8 +235,11 @@ class _Selector:
     kernels: tuple[str, ...]
 
     def takes(self, ram: int, kernel: str, strategy: str) -> bool:
-        return (self.ram(ram) and (not self.strategies or strategy in self.strategies)
-                and (not self.kernels or kernel in self.kernels))
+        return (
+            self.ram(ram)
+            and (not self.strategies or strategy in self.strategies)
+            and (not self.kernels or kernel in self.kernels)
+        )
 
 
 class _Reader:
@@ -272,8 +279,9 @@ class _Reader:
         strategies = tuple(self.strategy(table, s) for s in table.items("strategy"))
         kernels = tuple(self.kernel(table, k) for k in table.items("kernel"))
         tests = [self._ram_test(table, item) for item in table.items("ram")]
-        return _Selector(lambda ram: not tests or any(test(ram) for test in tests),
-                         strategies, kernels)
+        return _Selector(
+            lambda ram: not tests or any(test(ram) for test in tests), strategies, kernels
+        )
 
     def _ram_test(self, table: _Table, item: object) -> Callable[[int], bool]:
         if isinstance(item, str) and (bound := _RANGE.fullmatch(item)):
@@ -286,8 +294,9 @@ class _Reader:
     def expectation(self, table: _Table, request: int) -> tuple[_Selector, Expectation]:
         selector = self.selector(table)
         outcome = self._one_of(table, "outcome", table.take("outcome", required=True), OUTCOMES)
-        names = tuple(self._one_of(table, "reason", r, self.catalogue.reasons)
-                      for r in table.items("reason"))
+        names = tuple(
+            self._one_of(table, "reason", r, self.catalogue.reasons) for r in table.items("reason")
+        )
         if "none" in names:
             table.refuse("reason", 'a lock does not fail with "none"')
         low, high = table.take("largest_min"), table.take("largest_max")
@@ -333,8 +342,9 @@ class _Reader:
                 value = "on" if value else "off"
             value = str(value) if isinstance(value, int) else value
             if not isinstance(value, str) or not _DEVICE_VALUE.fullmatch(value):
-                table.refuse(key, f"{key} must be a number, true, false or a word "
-                                  "without blanks and commas")
+                table.refuse(
+                    key, f"{key} must be a number, true, false or a word without blanks and commas"
+                )
             result.append((key, value))
         return tuple(result)
 
@@ -346,8 +356,9 @@ class _Reader:
             top.refuse("format", "format must be 1, the only one there is")
         name = top.take("name", required=True)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
-            top.refuse("name", f"name {name!r:.80} must be 1 to 64 of a-z, 0-9 and -, "
-                               "not starting with -")
+            top.refuse(
+                "name", f"name {name!r:.80} must be 1 to 64 of a-z, 0-9 and -, not starting with -"
+            )
         title = top.text("title", required=True)
         guest, request, limits = top.sub("guest"), top.sub("request"), top.sub("limits")
         size = request.size("bytes", request.take("bytes", required=True), 1, MAX_REQUEST)
@@ -377,11 +388,15 @@ class _Reader:
             if not fits:
                 self.refuse((), f"no [[expect]] says what must happen with {where}")
             if len(fits) > 1:
-                self.refuse(("expect", fits[1]), f"two [[expect]] are for {where}; the other is on "
-                            f"line {line_of(self.lines, ('expect', fits[0]))}")
+                self.refuse(
+                    ("expect", fits[1]),
+                    f"two [[expect]] are for {where}; the other is on "
+                    f"line {line_of(self.lines, ('expect', fits[0]))}",
+                )
             rules = tuple(rule for s, rule in consoles if s.takes(ram, kernel, strategy))
-            cells.append(Cell(name, ram // MIB, kernel, strategy, size, expects[fits[0]][1],
-                              rules, **common))
+            cells.append(
+                Cell(name, ram // MIB, kernel, strategy, size, expects[fits[0]][1], rules, **common)
+            )
         return Scenario(name, title, str(self.path), tuple(cells))
 
     def _given(self, option: str, read: Callable[..., Any], *arguments: object) -> Any:
@@ -392,19 +407,29 @@ class _Reader:
             text = str(error).removeprefix(f"{self.path}:").split(": ", 1)[1]
             raise ScenarioError(f"--{option}: {text}") from None
 
-    def _override(self, combinations: list[tuple[int, str, str]], kernels: list[str],
-                  axes: dict[str, list[str]]) -> list[tuple[int, str, str]]:
+    def _override(
+        self,
+        combinations: list[tuple[int, str, str]],
+        kernels: list[str],
+        axes: dict[str, list[str]],
+    ) -> list[tuple[int, str, str]]:
         """The combinations with axes given on the command line in place of the file's."""
         if not any(axes.values()):
             return combinations
 
         def given(key: str, read: Callable[[_Table, object], Any], index: int) -> list[Any]:
-            chosen = [self._given(key, read, _Table(self, (), {}), item)
-                      for item in axes.get(key) or ()]
+            chosen = [
+                self._given(key, read, _Table(self, (), {}), item) for item in axes.get(key) or ()
+            ]
             return list(dict.fromkeys(chosen or [c[index] for c in combinations]))
 
-        return list(itertools.product(given("ram", self.ram, 0), given("kernel", self.kernel, 1),
-                                      given("strategy", self.strategy, 2)))
+        return list(
+            itertools.product(
+                given("ram", self.ram, 0),
+                given("kernel", self.kernel, 1),
+                given("strategy", self.strategy, 2),
+            )
+        )
 
     def _card(self, table: _Table) -> dict[str, str]:
         card = dict(self.words(table, _WORD))
@@ -451,16 +476,26 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 
 
 def _kind(value: object) -> str:
-    kinds = {dict: "a table", list: "a list", str: "a string", bool: "true or false",
-             int: "a number", float: "a fraction"}
+    kinds = {
+        dict: "a table",
+        list: "a list",
+        str: "a string",
+        bool: "true or false",
+        int: "a number",
+        float: "a fraction",
+    }
     return kinds.get(type(value), f"a {type(value).__name__}")
 
 
 def _too_deep(data: object) -> bool:
     level: list[object] = [data]
     for _ in range(MAX_DEPTH):
-        level = [child for node in level if isinstance(node, (dict, list))
-                 for child in (node.values() if isinstance(node, dict) else node)]
+        level = [
+            child
+            for node in level
+            if isinstance(node, (dict, list))
+            for child in (node.values() if isinstance(node, dict) else node)
+        ]
     return bool(level)
 
 
@@ -484,8 +519,9 @@ def _read(path: Path) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise ScenarioError(f"{path}:{line}: is not UTF-8 text: byte "
-                            f"0x{raw[error.start]:02x}") from None
+        raise ScenarioError(
+            f"{path}:{line}: is not UTF-8 text: byte 0x{raw[error.start]:02x}"
+        ) from None
 
 
 def find(name: str) -> Path:
@@ -507,7 +543,7 @@ def load(path: Path, axes: dict[str, list[str]] | None = None) -> Scenario:
     except tomllib.TOMLDecodeError as error:
         place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
         if place:
-            raise ScenarioError(f"{path}:{place[1]}: {str(error)[:place.start()]}") from None
+            raise ScenarioError(f"{path}:{place[1]}: {str(error)[: place.start()]}") from None
         raise ScenarioError(f"{path}:{text.count(chr(10)) + 1}: {error}") from None
     except RecursionError:
         raise ScenarioError(f"{path}: is nested too deeply; the limit is {MAX_DEPTH}") from None
@@ -522,5 +558,7 @@ def check_host(cells: Iterable[Cell], memory: int) -> None:
     """Refuse RAM sizes that this host could never hold; memory is its RAM and swap."""
     for cell in cells:
         if cell.ram_mib * MIB > memory:
-            raise ScenarioError(f"ram {format_size(cell.ram_mib * MIB)} is more than the host has; "
-                                f"the limit is {memory / GIB:.1f}G of RAM and swap")
+            raise ScenarioError(
+                f"ram {format_size(cell.ram_mib * MIB)} is more than the host has; "
+                f"the limit is {memory / GIB:.1f}G of RAM and swap"
+            )

@@ -25,23 +25,34 @@ from .sizes import MIB, parse_size
 
 CHANNELS = (
     # signal=off: Ctrl-C is for the guest. mux: Ctrl-A C reaches QEMU's monitor.
-    "-chardev", "stdio,id=console,mux=on,signal=off",
-    "-serial", "chardev:console",
-    "-mon", "chardev=console,mode=readline",
-    "-serial", "null",
+    "-chardev",
+    "stdio,id=console,mux=on,signal=off",
+    "-serial",
+    "chardev:console",
+    "-mon",
+    "chardev=console,mode=readline",
+    "-serial",
+    "null",
 )
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="python3 -m gigalock_harness shell",
-        description="A prompt in a guest with the device, the driver and the tool.")
+        description="A prompt in a guest with the device, the driver and the tool.",
+    )
     top.add_argument("--ram", default="2G", metavar="SIZE", help="RAM (default %(default)s)")
-    top.add_argument("--kernel", default="stock", metavar="NAME", help="a built kernel (default stock)")
+    top.add_argument(
+        "--kernel", default="stock", metavar="NAME", help="a built kernel (default stock)"
+    )
     top.add_argument("--driver", type=Path, metavar="KO", help="a module to load in place of ours")
     top.add_argument("--driver-params", default="", metavar="WORDS", help="its parameters")
-    top.add_argument("--device-opts", default="", metavar="K=V,...",
-                     help="properties of the card, such as card-mem=1G,channels=4")
+    top.add_argument(
+        "--device-opts",
+        default="",
+        metavar="K=V,...",
+        help="properties of the card, such as card-mem=1G,channels=4",
+    )
     top.add_argument("--smp", type=int, default=1, metavar="N", help="processors (default 1)")
     top.add_argument("--iommu", choices=["intel", "intel-intremap"], help="give it an IOMMU")
     top.add_argument("--cmdline", default="", metavar="WORDS", help="more kernel command line")
@@ -57,9 +68,15 @@ def config(options: argparse.Namespace) -> GuestConfig:
         raise GuestError(f"--ram {options.ram}: whole MiB only")
     device = DEFAULT_DEVICE + ("," + options.device_opts if options.device_opts else "")
     return GuestConfig(
-        ram_mib=size // MIB, kernel=options.kernel, smp=options.smp, iommu=options.iommu,
-        devices=[device], driver_path=options.driver,
-        driver_params=options.driver_params.split(), cmdline_extra=options.cmdline.split())
+        ram_mib=size // MIB,
+        kernel=options.kernel,
+        smp=options.smp,
+        iommu=options.iommu,
+        devices=[device],
+        driver_path=options.driver,
+        driver_params=options.driver_params.split(),
+        cmdline_extra=options.cmdline.split(),
+    )
 
 
 def shell_word() -> str:
@@ -87,8 +104,11 @@ def run(cfg: GuestConfig) -> int:
         initrd = make_initrd(cfg, Path(d))
         cfg = replace(cfg, cmdline_extra=[*cfg.cmdline_extra, shell_word()])
         args = [qemu, *qemu_args.arguments(cfg, how, initrd, CHANNELS)]
-        print(f"Booting {cfg.kernel} with {cfg.ram_mib} MiB under {how.upper()}; "
-              "'exit' powers off, Ctrl-A X ends QEMU.", flush=True)
+        print(
+            f"Booting {cfg.kernel} with {cfg.ram_mib} MiB under {how.upper()}; "
+            "'exit' powers off, Ctrl-A X ends QEMU.",
+            flush=True,
+        )
         process = subprocess.Popen(["setpriv", "--pdeathsig", "TERM", "--", *args])
         # QEMU puts the terminal back when it ends, so it must end first.
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -9,8 +9,18 @@ from .outcome import FAIL, SKIP, Outcome
 from .sizes import MIB, format_size
 from .words import plain
 
-HEADS = ("RAM", "strategy", "asked", "locked", "reason", "largest", "time to lock", "GiB/s",
-         "verified", "result")
+HEADS = (
+    "RAM",
+    "strategy",
+    "asked",
+    "locked",
+    "reason",
+    "largest",
+    "time to lock",
+    "GiB/s",
+    "verified",
+    "result",
+)
 _RIGHT = {0, 2, 3, 5, 6, 7}
 
 
@@ -22,16 +32,34 @@ def row(outcome: Outcome) -> tuple[str, ...]:
     move = outcome.move or outcome.largest
     if move is None:
         reason = "-" if outcome.status == SKIP else outcome.reason or "-"
-        return (ram, cell.strategy, asked, "-", reason,
-                format_size(outcome.largest_bytes) if outcome.largest_bytes else "-",
-                "-", "-", "-", result)
+        return (
+            ram,
+            cell.strategy,
+            asked,
+            "-",
+            reason,
+            format_size(outcome.largest_bytes) if outcome.largest_bytes else "-",
+            "-",
+            "-",
+            "-",
+            result,
+        )
     time_, rate = f"{move.lock_ms:.1f} ms", f"{move.gib_per_s:.2f}"
     verified = "yes" if move.verified else "NO"
     if outcome.move is None:
         time_, rate, verified = f"({time_})", f"({rate})", f"({verified})"
-    return (ram, cell.strategy, asked, format_size(move.bytes) if outcome.move else "-",
-            outcome.reason or "-", format_size(outcome.largest_bytes), time_, rate, verified,
-            result)
+    return (
+        ram,
+        cell.strategy,
+        asked,
+        format_size(move.bytes) if outcome.move else "-",
+        outcome.reason or "-",
+        format_size(outcome.largest_bytes),
+        time_,
+        rate,
+        verified,
+        result,
+    )
 
 
 def render(outcomes: Sequence[Outcome]) -> str:
@@ -46,8 +74,10 @@ def render(outcomes: Sequence[Outcome]) -> str:
     widths = [max(len(line[i]) for line in [heads, *rows]) for i in range(len(heads))]
 
     def line(texts: Sequence[str]) -> str:
-        return "  ".join(text.rjust(width) if i in _RIGHT else text.ljust(width)
-                         for i, (text, width) in enumerate(zip(texts, widths))).rstrip()
+        return "  ".join(
+            text.rjust(width) if i in _RIGHT else text.ljust(width)
+            for i, (text, width) in enumerate(zip(texts, widths))
+        ).rstrip()
 
     lines = [line(heads), "  ".join("-" * width for width in widths)]
     before = None
@@ -62,9 +92,13 @@ def render(outcomes: Sequence[Outcome]) -> str:
     for outcome in outcomes:
         if outcome.problems or outcome.status == SKIP:
             lines += ["", f"{'FAILED' if outcome.problems else 'skipped'} {outcome.cell.name}:"]
-            lines += [f"  {plain(text)}" for text in
-                      [p.text for p in outcome.problems] or [outcome.skip_reason]]
+            lines += [
+                f"  {plain(text)}"
+                for text in [p.text for p in outcome.problems] or [outcome.skip_reason]
+            ]
             if outcome.problems:
-                lines += [f"  console:   {outcome.log or '-'}",
-                          f"  reproduce: {plain(outcome.reproduce)}"]
+                lines += [
+                    f"  console:   {outcome.log or '-'}",
+                    f"  reproduce: {plain(outcome.reproduce)}",
+                ]
     return "\n".join(lines) + "\n"

@@ -41,8 +41,12 @@ class Answer:
 
     def number(self, key: str) -> float:
         value = self.data.get(key)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) \
-                or not math.isfinite(value) or value < 0:
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or not math.isfinite(value)
+            or value < 0
+        ):
             raise ToolError(f'the tool\'s "{key}" is {value!r:.60}, not a number')
         return float(value)
 
@@ -70,8 +74,10 @@ class Answer:
         if not isinstance(name, str) or name not in known or name == "none":
             raise ToolError(f"the tool gives a reason that the header doesn't know: {name!r:.60}")
         if value.get("code") != known[name].code:
-            raise ToolError(f"the tool's code of {name} is {value.get('code')!r:.20}; the header "
-                            f"says {known[name].code}")
+            raise ToolError(
+                f"the tool's code of {name} is {value.get('code')!r:.20}; the header "
+                f"says {known[name].code}"
+            )
         for key in ("text", "remedy", "stage", "unit"):
             if not isinstance(value.get(key), str):
                 raise ToolError(f'the failure\'s "{key}" is {value.get(key)!r:.60}, not a string')
@@ -88,8 +94,9 @@ def read(code: int, stdout: str, stderr: str) -> Answer:
     try:
         data = json.loads(stdout)
     except (ValueError, RecursionError):
-        raise ToolError(f"the tool's answer (status {code}) is not JSON: {stdout.strip()[:80]!r}; "
-                        f"{said}") from None
+        raise ToolError(
+            f"the tool's answer (status {code}) is not JSON: {stdout.strip()[:80]!r}; {said}"
+        ) from None
     if not isinstance(data, dict):
         raise ToolError(f"the tool's answer is not an object: {stdout.strip()[:80]!r}")
     answer = Answer(code, data)
@@ -102,10 +109,16 @@ def host_crc(tool: Path, size: int, seed: int, timeout: float) -> str:
     """CRC-32C of the pattern, computed on the host: the party that saw neither guest nor card."""
     command = [str(tool), "--json", "pattern", "--size", str(size), "--seed", str(seed)]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout,
-                              check=False, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
     except OSError as error:
-        raise ToolError(f"{tool} can't be run: {error.strerror}; build it with \"make\"") from None
+        raise ToolError(f'{tool} can\'t be run: {error.strerror}; build it with "make"') from None
     except subprocess.TimeoutExpired:
         raise ToolError(f"{tool} pattern took more than {timeout:.0f} s") from None
     answer = read(done.returncode, done.stdout, done.stderr)

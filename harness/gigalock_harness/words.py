@@ -12,5 +12,6 @@ def plain(text: str) -> str:
 def block(text: str) -> str:
     """Several lines without control characters; what XML 1.0 can't carry is shown as \\xNN."""
     text = text.replace("\r\n", "\n")
-    return "".join(char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}"
-                   for char in text)
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else f"\\x{ord(char):02x}" for char in text
+    )

@@ -13,9 +13,14 @@ SECONDS = 600
 
 def harness(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["/usr/bin/python3", "-m", "gigalock_harness", *arguments], capture_output=True, text=True,
-        timeout=SECONDS, check=False, stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(HARNESS)})
+        ["/usr/bin/python3", "-m", "gigalock_harness", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(HARNESS)},
+    )
 
 
 def demo(out: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -74,8 +74,11 @@ def test_answer_depends_on_kernel_and_qemu(tmp_path: Path) -> None:
     wrapper = tmp_path / "qemu"
     wrapper.write_text("#!/bin/sh\necho 'QEMU emulator version 8.1.0'\n")
     wrapper.chmod(0o755)
-    keys = {accel._key(plain(), QEMU), accel._key(plain(kernel=str(other)), QEMU),
-            accel._key(plain(), str(wrapper))}
+    keys = {
+        accel._key(plain(), QEMU),
+        accel._key(plain(kernel=str(other)), QEMU),
+        accel._key(plain(), str(wrapper)),
+    }
     assert len(keys) == 3
 
 

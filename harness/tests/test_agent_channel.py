@@ -43,7 +43,9 @@ def test_frames() -> None:
     assert agent.parse(line[:-1]) == ["RUN", "1", "500", "dHJ1ZQ=="]
 
 
-@pytest.mark.parametrize("line", [b"", b"HELLO", b"HELLO 1 x 0 00000000", b"END 1 exit 0 12 zzzzzzzz"])
+@pytest.mark.parametrize(
+    "line", [b"", b"HELLO", b"HELLO 1 x 0 00000000", b"END 1 exit 0 12 zzzzzzzz"]
+)
 def test_bad_checksums(line: bytes) -> None:
     with pytest.raises(AgentGarbage, match="checksum"):
         agent.parse(line)
@@ -70,21 +72,36 @@ def test_hello_of_another_version(pair: Pair) -> None:
 
 
 def test_result_in_pieces(pair: Pair) -> None:
-    data = agent.frame("OUT", "1", b64(b"a\xffb")) + agent.frame("ERR", "1", b64(b"e")) + \
-        agent.frame("END", "1", "signal", "9", "1500")
+    data = (
+        agent.frame("OUT", "1", b64(b"a\xffb"))
+        + agent.frame("ERR", "1", b64(b"e"))
+        + agent.frame("END", "1", "signal", "9", "1500")
+    )
     for byte in data:
         pair[1].sendall(bytes([byte]))
     result = pair[0].run("x", 1, 1)
-    assert (result.stdout_bytes, result.stderr, result.code, result.signal, result.seconds) == \
-        (b"a\xffb", "e", 137, 9, 1.5)
+    assert (result.stdout_bytes, result.stderr, result.code, result.signal, result.seconds) == (
+        b"a\xffb",
+        "e",
+        137,
+        9,
+        1.5,
+    )
 
 
 def test_frames_of_an_earlier_command_are_not_taken(pair: Pair) -> None:
-    first, second = agent.frame("END", "1", "exit", "1", "1"), agent.frame("END", "2", "exit", "0", "1")
+    first, second = (
+        agent.frame("END", "1", "exit", "1", "1"),
+        agent.frame("END", "2", "exit", "0", "1"),
+    )
     with pytest.raises(AgentTimeout):
         pair[0].run("first", 0.1, 0.1)
-    pair[1].sendall(agent.frame("OUT", "1", b64(b"old")) + agent.frame("ERROR", "1", b64(b"old"))
-                    + first + second)
+    pair[1].sendall(
+        agent.frame("OUT", "1", b64(b"old"))
+        + agent.frame("ERROR", "1", b64(b"old"))
+        + first
+        + second
+    )
     result = pair[0].run("second", 1, 1)
     assert (result.code, result.stdout) == (0, "")
 
@@ -95,7 +112,9 @@ def test_refusal(pair: Pair) -> None:
         pair[0].run("x", 1, 1)
 
 
-@pytest.mark.parametrize("words", [["WHAT", "1"], ["OUT", "1", "no-base64!"], ["HELLO", "1", "x", "0"]])
+@pytest.mark.parametrize(
+    "words", [["WHAT", "1"], ["OUT", "1", "no-base64!"], ["HELLO", "1", "x", "0"]]
+)
 def test_garbage(pair: Pair, words: list[str]) -> None:
     pair[1].sendall(agent.frame(*words))
     with pytest.raises(AgentGarbage):

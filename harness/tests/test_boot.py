@@ -26,8 +26,14 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
 
 def test_first_command(guest: Guest) -> None:
     assert 0.2 < guest.boot_s < 60
-    release = (Path(os.environ.get("BUILD") or Path(__file__).parents[2] / "build")
-               / "guest-image/kernels/stock/release").read_text().strip()
+    release = (
+        (
+            Path(os.environ.get("BUILD") or Path(__file__).parents[2] / "build")
+            / "guest-image/kernels/stock/release"
+        )
+        .read_text()
+        .strip()
+    )
     assert guest.run("uname -r").stdout.strip() == release
     assert guest.hello is not None and guest.hello.release == release
 
@@ -61,11 +67,19 @@ def test_environment(guest: Guest) -> None:
 
 
 def test_mounts(guest: Guest) -> None:
-    kinds = {line.split()[1]: line.split()[2]
-             for line in guest.run("cat /proc/mounts").stdout.splitlines()}
-    for path, kind in {"/proc": "proc", "/sys": "sysfs", "/dev": "devtmpfs", "/dev/pts": "devpts",
-                       "/tmp": "tmpfs", "/sys/kernel/debug": "debugfs",
-                       "/sys/fs/cgroup": "cgroup2"}.items():
+    kinds = {
+        line.split()[1]: line.split()[2]
+        for line in guest.run("cat /proc/mounts").stdout.splitlines()
+    }
+    for path, kind in {
+        "/proc": "proc",
+        "/sys": "sysfs",
+        "/dev": "devtmpfs",
+        "/dev/pts": "devpts",
+        "/tmp": "tmpfs",
+        "/sys/kernel/debug": "debugfs",
+        "/sys/fs/cgroup": "cgroup2",
+    }.items():
         assert kinds[path] == kind
 
 
@@ -97,8 +111,10 @@ def test_large_output(guest: Guest) -> None:
 def test_output_is_streamed(guest: Guest) -> None:
     seen: list[tuple[str, str, float]] = []
     start = time.monotonic()
-    guest.run("echo one; sleep 2; echo two >&2",
-              on_output=lambda stream, text: seen.append((stream, text, time.monotonic() - start)))
+    guest.run(
+        "echo one; sleep 2; echo two >&2",
+        on_output=lambda stream, text: seen.append((stream, text, time.monotonic() - start)),
+    )
     assert [(s, t) for s, t, _ in seen] == [("stdout", "one\n"), ("stderr", "two\n")]
     assert seen[1][2] - seen[0][2] > 1
 
@@ -193,8 +209,12 @@ def test_logs(guest: Guest) -> None:
 
 
 def test_reproducer_boots_by_hand(guest: Guest) -> None:
-    done = subprocess.run(["timeout", "60", str(guest.log_dir / "command.sh")], capture_output=True,
-                          input=b"echo $((6 * 7))-by-hand\nexit\n" * 3, timeout=90)
+    done = subprocess.run(
+        ["timeout", "60", str(guest.log_dir / "command.sh")],
+        capture_output=True,
+        input=b"echo $((6 * 7))-by-hand\nexit\n" * 3,
+        timeout=90,
+    )
     assert b"42-by-hand" in done.stdout
 
 
@@ -254,13 +274,17 @@ def test_close_from_another_thread(tmp_path: Path) -> None:
 
 
 def test_qemu_dies_with_its_parent(tmp_path: Path) -> None:
-    code = ("import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
-            "from guests import plain; from gigalock_harness.guest import Guest\n"
-            "g = Guest(plain(), log_dir=Path(sys.argv[2])); g.boot()\n"
-            "print(g.process.pid, flush=True); time.sleep(100)")
+    code = (
+        "import sys, time; from pathlib import Path; sys.path.insert(0, sys.argv[1]);"
+        "from guests import plain; from gigalock_harness.guest import Guest\n"
+        "g = Guest(plain(), log_dir=Path(sys.argv[2])); g.boot()\n"
+        "print(g.process.pid, flush=True); time.sleep(100)"
+    )
     with subprocess.Popen(
-            ["/usr/bin/python3", "-c", code, str(Path(__file__).parent), str(tmp_path)],
-            stdout=subprocess.PIPE, text=True) as parent:
+        ["/usr/bin/python3", "-c", code, str(Path(__file__).parent), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())
         assert alive(pid)

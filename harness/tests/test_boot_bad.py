@@ -65,13 +65,18 @@ def test_qemu_is_killed(tmp_path: Path) -> None:
 
 
 def test_guest_powers_off_by_itself(tmp_path: Path) -> None:
-    with Guest(plain(), log_dir=tmp_path) as g, pytest.raises(GuestError, match="powered itself off"):
+    with (
+        Guest(plain(), log_dir=tmp_path) as g,
+        pytest.raises(GuestError, match="powered itself off"),
+    ):
         g.run("poweroff -f; sleep 30", timeout=60)
 
 
 def test_guest_reboots_by_itself(tmp_path: Path) -> None:
-    with Guest(plain(), log_dir=tmp_path) as g, \
-            pytest.raises(GuestPanic, match="without a panic message"):
+    with (
+        Guest(plain(), log_dir=tmp_path) as g,
+        pytest.raises(GuestPanic, match="without a panic message"),
+    ):
         g.run("reboot -f; sleep 30", timeout=60)
 
 
@@ -112,31 +117,33 @@ def test_driver_that_is_not_in_the_image(tmp_path: Path) -> None:
     gone = tmp_path / "delete"
     gone.write_bytes(b"")
     # An empty file in its place is no module either.
-    config = plain(load_driver=True, initramfs=empty,
-                   put_files={"/lib/modules/gigalock.ko": gone})
+    config = plain(load_driver=True, initramfs=empty, put_files={"/lib/modules/gigalock.ko": gone})
     with pytest.raises(GuestError, match="can't be loaded"):
         with Guest(config, log_dir=tmp_path / "log"):
             pass
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"ram_mib": 0}, "RAM of 0 MiB; 1 to"),
-    ({"ram_mib": -5}, "RAM of -5 MiB"),
-    ({"ram_mib": 1 << 40}, "16777216 are possible"),
-    ({"smp": 0}, "0 processors; 1 to 255"),
-    ({"iommu": "amd"}, "iommu 'amd'"),
-    ({"boot_timeout": 0}, "boot time limit of 0 s"),
-    ({"kernel": "no-such"}, "no kernel 'no-such'.*built are: .*stock"),
-    ({"initramfs": Path("/nonexistent.cpio")}, "no initramfs /nonexistent.cpio"),
-    ({"driver_path": Path("/nonexistent.ko")}, "no driver /nonexistent.ko"),
-    ({"driver_path": Path("/etc/passwd")}, "/etc/passwd is no kernel module"),
-    ({"qemu": "/nonexistent/qemu"}, "no /nonexistent/qemu"),
-    ({"qemu": "/bin/false"}, "/bin/false does not start"),
-    ({"qemu": "/bin/echo"}, "does not say which QEMU"),
-    ({"accel": "hvf"}, "accelerator 'hvf'"),
-    ({"devices": ["pci-testdev,bus=rp77"]}, "root port rp77"),
-    ({"cmdline_extra": ["a\nb"]}, "no word for a kernel command line"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"ram_mib": 0}, "RAM of 0 MiB; 1 to"),
+        ({"ram_mib": -5}, "RAM of -5 MiB"),
+        ({"ram_mib": 1 << 40}, "16777216 are possible"),
+        ({"smp": 0}, "0 processors; 1 to 255"),
+        ({"iommu": "amd"}, "iommu 'amd'"),
+        ({"boot_timeout": 0}, "boot time limit of 0 s"),
+        ({"kernel": "no-such"}, "no kernel 'no-such'.*built are: .*stock"),
+        ({"initramfs": Path("/nonexistent.cpio")}, "no initramfs /nonexistent.cpio"),
+        ({"driver_path": Path("/nonexistent.ko")}, "no driver /nonexistent.ko"),
+        ({"driver_path": Path("/etc/passwd")}, "/etc/passwd is no kernel module"),
+        ({"qemu": "/nonexistent/qemu"}, "no /nonexistent/qemu"),
+        ({"qemu": "/bin/false"}, "/bin/false does not start"),
+        ({"qemu": "/bin/echo"}, "does not say which QEMU"),
+        ({"accel": "hvf"}, "accelerator 'hvf'"),
+        ({"devices": ["pci-testdev,bus=rp77"]}, "root port rp77"),
+        ({"cmdline_extra": ["a\nb"]}, "no word for a kernel command line"),
+    ],
+)
 def test_bad_configuration(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     processes = children()
     with pytest.raises(GuestError, match=message):
@@ -148,8 +155,10 @@ def test_bad_configuration(tmp_path: Path, changes: dict[str, Any], message: str
 def test_old_qemu(tmp_path: Path) -> None:
     """A QEMU that says it is older is refused before it boots anything."""
     old = tmp_path / "qemu-old"
-    old.write_text("#!/bin/sh\n[ \"$1\" = --version ] || exec touch \"$0.started\"\n"
-                   "echo 'QEMU emulator version 6.2.0 (Debian 1:6.2+dfsg-2)'\n")
+    old.write_text(
+        '#!/bin/sh\n[ "$1" = --version ] || exec touch "$0.started"\n'
+        "echo 'QEMU emulator version 6.2.0 (Debian 1:6.2+dfsg-2)'\n"
+    )
     old.chmod(0o755)
     with pytest.raises(GuestError, match=r"qemu-old is QEMU 6\.2\.0; 7\.2 or later is needed"):
         with Guest(plain(qemu=str(old)), log_dir=tmp_path / "log"):
@@ -157,11 +166,14 @@ def test_old_qemu(tmp_path: Path) -> None:
     assert not Path(f"{old}.started").exists()
 
 
-@pytest.mark.parametrize(("text", "version"), [
-    ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)", (7, 2, 22)),
-    ("QEMU emulator version 10.0.8 (Debian 1:10.0.8+ds-0+deb13u1)", (10, 0, 8)),
-    ("QEMU emulator version 9.1", (9, 1, 0)),
-])
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)", (7, 2, 22)),
+        ("QEMU emulator version 10.0.8 (Debian 1:10.0.8+ds-0+deb13u1)", (10, 0, 8)),
+        ("QEMU emulator version 9.1", (9, 1, 0)),
+    ],
+)
 def test_version_text(text: str, version: tuple[int, int, int]) -> None:
     assert qemu_args.check_version(text, "qemu") == version
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import samples
-
 from gigalock_harness import cell as cell_module
 from gigalock_harness import toolcall
 from gigalock_harness.agent import CommandResult
@@ -29,11 +28,29 @@ Reply = "tuple[int, dict[str, Any] | str, str] | Exception"
 
 
 def moved(size: int, **more: object) -> tuple[int, dict[str, Any], str]:
-    return 0, {"ok": True, "locked_bytes": size, "lock_ms": 1.5, "segments": 1,
-               "longest_segment": size, "windows": 16, "to_card_gib_per_s": 2.0,
-               "from_card_gib_per_s": 2.0, "gib_per_s": 2.0, "verified": True,
-               "crc_to_card": CRC, "crc_from_card": CRC, "bytes_to_card": size,
-               "bytes_from_card": size, "first_difference": None, "failure": None} | more, ""
+    return (
+        0,
+        {
+            "ok": True,
+            "locked_bytes": size,
+            "lock_ms": 1.5,
+            "segments": 1,
+            "longest_segment": size,
+            "windows": 16,
+            "to_card_gib_per_s": 2.0,
+            "from_card_gib_per_s": 2.0,
+            "gib_per_s": 2.0,
+            "verified": True,
+            "crc_to_card": CRC,
+            "crc_from_card": CRC,
+            "bytes_to_card": size,
+            "bytes_from_card": size,
+            "first_difference": None,
+            "failure": None,
+        }
+        | more,
+        "",
+    )
 
 
 class ScriptedGuest:
@@ -85,6 +102,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Outcom
         outcome = CellRunner(samples.cell(**fields), tmp_path).run()
         assert not ScriptedGuest.replies, "not all of the script was asked for"
         return outcome
+
     return run_cell
 
 
@@ -111,46 +129,56 @@ def test_fails_as_expected_and_moves_the_largest(run: Callable[..., Outcome]) ->
     assert outcome.largest is not None and outcome.largest.verified
 
 
-@pytest.mark.parametrize("replies, fields, kind", [
-    ([moved(GIB)], {"expect": FAILS}, "expectation"),
-    ([(1, REFUSED, ""), limit(MIB), moved(MIB)], {}, "expectation"),
-    ([(1, REFUSED, ""), limit(MIB), moved(MIB)],
-     {"expect": Expectation("fails", ("no-memory",))}, "expectation"),
-    ([(1, REFUSED, ""), limit(4096), moved(4096)], {"expect": FAILS}, "expectation"),
-    ([(1, REFUSED, ""), limit(16 * MIB), moved(16 * MIB)], {"expect": FAILS}, "expectation"),
-    ([(1, REFUSED, ""), limit(2 * GIB)], {"expect": FAILS}, "tool"),
-    ([(1, REFUSED, ""), limit(4 * MIB), (1, REFUSED, "")], {"expect": FAILS}, "largest"),
-    ([(4, moved(GIB)[1] | {"ok": False, "verified": False}, "")], {}, "data"),
-    ([moved(GIB, verified=False)], {}, "data"),
-    ([moved(GIB, crc_to_card="0x00000000")], {}, "data"),
-    ([moved(GIB, crc_from_card="0x00000000")], {}, "data"),
-    ([moved(GIB)], {"host": "0x00000000"}, "data"),
-    ([moved(GIB, bytes_to_card=GIB - 1)], {}, "data"),
-    ([moved(GIB, seed=1)], {}, "tool"),
-    ([moved(GIB, locked_bytes=4096)], {}, "tool"),
-    ([moved(GIB, gib_per_s=float("nan"))], {}, "tool"),
-    ([moved(GIB, gib_per_s=None)], {}, "tool"),
-    ([moved(GIB, ok=False)], {}, "tool"),
-    ([moved(GIB, crc_to_card="0x1\x1b[2J")], {}, "tool"),
-    ([(139, "", "")], {}, "tool"),
-    ([(139, moved(GIB)[1] | {"ok": False}, "")], {}, "tool"),
-    ([(0, "no JSON", "")], {}, "tool"),
-    ([(0, "[1]", "")], {}, "tool"),
-    ([(0, "[" * 100_000, "")], {}, "tool"),
-    ([(2, {"ok": False, "error": "no"}, "")], {}, "tool"),
-    ([(3, {"ok": False, "error": "no card"}, "")], {}, "tool"),
-    ([(1, {"ok": False, "error": "lost"}, "")], {}, "tool"),
-    ([(1, REFUSED | {"failure": samples.failure("made-up")}, "")], {}, "tool"),
-    ([(1, REFUSED | {"failure": samples.failure(code=5)}, "")], {}, "tool"),
-    ([(1, REFUSED | {"failure": samples.failure("device-error", 21, op="transfer")}, "")], {},
-     "transfer"),
-    ([GuestPanic("panicked")], {}, "panic"),
-    ([QemuDied("gone", code=-9)], {}, "qemu-died"),
-    ([OSError("no memory here")], {}, "host"),
-    ([moved(GIB)[:2] + (OOM,)], {}, "console"),
-])
-def test_what_fails_a_cell(run: Callable[..., Outcome], replies: list[Any], fields: dict[str, Any],
-                           kind: str) -> None:
+@pytest.mark.parametrize(
+    "replies, fields, kind",
+    [
+        ([moved(GIB)], {"expect": FAILS}, "expectation"),
+        ([(1, REFUSED, ""), limit(MIB), moved(MIB)], {}, "expectation"),
+        (
+            [(1, REFUSED, ""), limit(MIB), moved(MIB)],
+            {"expect": Expectation("fails", ("no-memory",))},
+            "expectation",
+        ),
+        ([(1, REFUSED, ""), limit(4096), moved(4096)], {"expect": FAILS}, "expectation"),
+        ([(1, REFUSED, ""), limit(16 * MIB), moved(16 * MIB)], {"expect": FAILS}, "expectation"),
+        ([(1, REFUSED, ""), limit(2 * GIB)], {"expect": FAILS}, "tool"),
+        ([(1, REFUSED, ""), limit(4 * MIB), (1, REFUSED, "")], {"expect": FAILS}, "largest"),
+        ([(4, moved(GIB)[1] | {"ok": False, "verified": False}, "")], {}, "data"),
+        ([moved(GIB, verified=False)], {}, "data"),
+        ([moved(GIB, crc_to_card="0x00000000")], {}, "data"),
+        ([moved(GIB, crc_from_card="0x00000000")], {}, "data"),
+        ([moved(GIB)], {"host": "0x00000000"}, "data"),
+        ([moved(GIB, bytes_to_card=GIB - 1)], {}, "data"),
+        ([moved(GIB, seed=1)], {}, "tool"),
+        ([moved(GIB, locked_bytes=4096)], {}, "tool"),
+        ([moved(GIB, gib_per_s=float("nan"))], {}, "tool"),
+        ([moved(GIB, gib_per_s=None)], {}, "tool"),
+        ([moved(GIB, ok=False)], {}, "tool"),
+        ([moved(GIB, crc_to_card="0x1\x1b[2J")], {}, "tool"),
+        ([(139, "", "")], {}, "tool"),
+        ([(139, moved(GIB)[1] | {"ok": False}, "")], {}, "tool"),
+        ([(0, "no JSON", "")], {}, "tool"),
+        ([(0, "[1]", "")], {}, "tool"),
+        ([(0, "[" * 100_000, "")], {}, "tool"),
+        ([(2, {"ok": False, "error": "no"}, "")], {}, "tool"),
+        ([(3, {"ok": False, "error": "no card"}, "")], {}, "tool"),
+        ([(1, {"ok": False, "error": "lost"}, "")], {}, "tool"),
+        ([(1, REFUSED | {"failure": samples.failure("made-up")}, "")], {}, "tool"),
+        ([(1, REFUSED | {"failure": samples.failure(code=5)}, "")], {}, "tool"),
+        (
+            [(1, REFUSED | {"failure": samples.failure("device-error", 21, op="transfer")}, "")],
+            {},
+            "transfer",
+        ),
+        ([GuestPanic("panicked")], {}, "panic"),
+        ([QemuDied("gone", code=-9)], {}, "qemu-died"),
+        ([OSError("no memory here")], {}, "host"),
+        ([moved(GIB)[:2] + (OOM,)], {}, "console"),
+    ],
+)
+def test_what_fails_a_cell(
+    run: Callable[..., Outcome], replies: list[Any], fields: dict[str, Any], kind: str
+) -> None:
     outcome = run(*replies, **fields)
     assert outcome.status == "fail" and kinds(outcome) == [kind], outcome.problems
     assert outcome.log is not None and "booted" in Path(outcome.log).read_text()
@@ -161,17 +189,28 @@ def test_what_fails_a_cell(run: Callable[..., Outcome], replies: list[Any], fiel
 RULE = ConsoleRule(r"Out of memory: Killed process \d+ \(gigalock\)", True, "limit")
 
 
-@pytest.mark.parametrize("where, needed, expected", [
-    ("limit", True, []), ("limit", False, []),
-    ("lock", True, ["console", "missing-line"]), ("lock", False, ["console"]),
-    ("nowhere", True, ["missing-line"]), ("nowhere", False, []),
-])
-def test_declared_lines_count_in_their_phase(run: Callable[..., Outcome], where: str, needed: bool,
-                                             expected: list[str]) -> None:
+@pytest.mark.parametrize(
+    "where, needed, expected",
+    [
+        ("limit", True, []),
+        ("limit", False, []),
+        ("lock", True, ["console", "missing-line"]),
+        ("lock", False, ["console"]),
+        ("nowhere", True, ["missing-line"]),
+        ("nowhere", False, []),
+    ],
+)
+def test_declared_lines_count_in_their_phase(
+    run: Callable[..., Outcome], where: str, needed: bool, expected: list[str]
+) -> None:
     rule = ConsoleRule(RULE.pattern, needed, RULE.phase)
-    outcome = run((1, REFUSED, OOM if where == "lock" else ""),
-                  limit(4 * MIB)[:2] + (OOM if where == "limit" else "",), moved(4 * MIB),
-                  expect=FAILS, console=(rule,))
+    outcome = run(
+        (1, REFUSED, OOM if where == "lock" else ""),
+        limit(4 * MIB)[:2] + (OOM if where == "limit" else "",),
+        moved(4 * MIB),
+        expect=FAILS,
+        console=(rule,),
+    )
     assert kinds(outcome) == expected
     assert bool(outcome.console_seen) == (where == "limit")
 
@@ -184,8 +223,14 @@ def test_a_largest_size_that_ran_out_is_tried_smaller(run: Callable[..., Outcome
 
 
 def test_limits_and_settings_reach_the_guest(run: Callable[..., Outcome]) -> None:
-    outcome = run((0, "", ""), (0, "", ""), moved(GIB), sysctl=(("vm.overcommit_memory", "1"),),
-                  setup=("true",), rlimit=(("memlock", 8 * MIB),))
+    outcome = run(
+        (0, "", ""),
+        (0, "", ""),
+        moved(GIB),
+        sysctl=(("vm.overcommit_memory", "1"),),
+        setup=("true",),
+        rlimit=(("memlock", 8 * MIB),),
+    )
     assert outcome.commands[:2] == ["echo 1 > /proc/sys/vm/overcommit_memory", "true"]
     assert outcome.commands[2].startswith("ulimit -l 8192 && gigalock --json xfer --size 107374")
 

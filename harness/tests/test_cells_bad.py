@@ -48,15 +48,25 @@ CASES: dict[str, dict[str, str]] = {
     "killed": {"setup": '"sleep 7"'},
     "warning": {"setup": "\"echo '<4>WARNING: CPU: 0 PID: 1 at mm/made_up.c:1' > /dev/kmsg\""},
     "missing": {"setup": '"true"', "console": CONSOLE.format(line="never said", needed="true")},
-    "declared": {"setup": "\"echo '<4>WARNING: declared' > /dev/kmsg\"",
-                 "console": CONSOLE.format(line="WARNING: declared", needed="true")},
+    "declared": {
+        "setup": "\"echo '<4>WARNING: declared' > /dev/kmsg\"",
+        "console": CONSOLE.format(line="WARNING: declared", needed="true"),
+    },
     "status": {"setup": '"echo no luck >&2; exit 3"'},
     "module": {"setup": '"rmmod gigalock"'},
     "good": {"setup": '"true"'},
 }
 
-KINDS = {"panic": "panic", "silent": "hang", "frozen": "hang", "killed": "qemu-died",
-         "warning": "console", "missing": "missing-line", "status": "setup", "module": "tool"}
+KINDS = {
+    "panic": "panic",
+    "silent": "hang",
+    "frozen": "hang",
+    "killed": "qemu-died",
+    "warning": "console",
+    "missing": "missing-line",
+    "status": "setup",
+    "module": "tool",
+}
 
 
 def qemu_of(name: str, run: subprocess.Popen[str]) -> int | None:
@@ -101,10 +111,16 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[int, Path, str]:
         files.append(str(folder / f"{name}.toml"))
     run = subprocess.Popen(
         ["/usr/bin/python3", "-m", "gigalock_harness", "run", *files, "--out", str(folder / "out")],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(HARNESS)})
-    strikes = [threading.Thread(target=strike, args=(name, number, run, folder))
-               for name, number in (("frozen", signal.SIGSTOP), ("killed", signal.SIGKILL))]
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(HARNESS)},
+    )
+    strikes = [
+        threading.Thread(target=strike, args=(name, number, run, folder))
+        for name, number in (("frozen", signal.SIGSTOP), ("killed", signal.SIGKILL))
+    ]
     for thread in strikes:
         thread.start()
     try:
@@ -125,8 +141,9 @@ def cells(done: tuple[int, Path, str]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", sorted(KINDS))
-def test_bad_cell_fails_with_its_log(cells: dict[str, Any], done: tuple[int, Path, str],
-                                     name: str) -> None:
+def test_bad_cell_fails_with_its_log(
+    cells: dict[str, Any], done: tuple[int, Path, str], name: str
+) -> None:
     cell = cells[name]
     assert cell["status"] == "fail", cell["message"]
     assert cell["problems"][0]["kind"] == KINDS[name], cell["problems"]
@@ -135,8 +152,13 @@ def test_bad_cell_fails_with_its_log(cells: dict[str, Any], done: tuple[int, Pat
 
 
 def test_each_failure_says_what_it_saw(cells: dict[str, Any]) -> None:
-    for name, words in (("warning", "mm/made_up.c:1"), ("missing", "never said"),
-                        ("status", "no luck"), ("panic", "panic"), ("module", "no")):
+    for name, words in (
+        ("warning", "mm/made_up.c:1"),
+        ("missing", "never said"),
+        ("status", "no luck"),
+        ("panic", "panic"),
+        ("module", "no"),
+    ):
         assert words in cells[name]["message"], cells[name]["message"]
 
 
@@ -163,13 +185,26 @@ def test_the_run_fails_and_all_is_reported(done: tuple[int, Path, str]) -> None:
 def test_interrupt_leaves_a_report_and_no_guest(tmp_path: Path) -> None:
     for name in ("first", "second", "third"):
         (tmp_path / f"{name}.toml").write_text(
-            SCENARIO.format(name=name, ram="256M", setup='"sleep 7"'))
+            SCENARIO.format(name=name, ram="256M", setup='"sleep 7"')
+        )
     run = subprocess.Popen(
-        ["/usr/bin/python3", "-m", "gigalock_harness", "run", "--jobs", "1", "--out",
-         str(tmp_path / "out"), *(str(tmp_path / f"{n}.toml")
-                                  for n in ("first", "second", "third"))],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": str(HARNESS)})
+        [
+            "/usr/bin/python3",
+            "-m",
+            "gigalock_harness",
+            "run",
+            "--jobs",
+            "1",
+            "--out",
+            str(tmp_path / "out"),
+            *(str(tmp_path / f"{n}.toml") for n in ("first", "second", "third")),
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(HARNESS)},
+    )
     try:
         end = time.monotonic() + 60
         guest = None

@@ -70,8 +70,9 @@ def test_the_check_can_fail() -> None:
 
 def mirror() -> str:
     """Where this host gets Debian from, as its own configuration says."""
-    out = subprocess.run([TOP / "scripts" / "apt-fetch", "sources"], capture_output=True, text=True,
-                         check=True).stdout
+    out = subprocess.run(
+        [TOP / "scripts" / "apt-fetch", "sources"], capture_output=True, text=True, check=True
+    ).stdout
     for line in out.splitlines():
         m = re.search(r"(https?://\S+)\s+\w+\s+main", line)
         if m and "security" not in m[1]:
@@ -86,16 +87,35 @@ def enter(root: Path, command: str, log: Path, minutes: int = STEP_MINUTES) -> i
         f" mount -t tmpfs -o size=90% tmpfs {root}/dev/shm && mount --rbind /sys {root}/sys &&"
         f" exec chroot {root} /bin/sh -ec 'cd /src && {command}'"
     )
-    env = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root",
-           "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8"}
+    env = {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "DEBIAN_FRONTEND": "noninteractive",
+        "LC_ALL": "C.UTF-8",
+    }
     env.update({k: v for k, v in os.environ.items() if k.lower().endswith("_proxy")})
     with log.open("ab") as out:
         out.write(f"+ {command}\n".encode())
         out.flush()
         return subprocess.run(
-            ["timeout", "--kill-after=30", f"{minutes}m", "unshare", "--mount", "--pid", "--fork",
-             "--kill-child", "sh", "-ec", script],
-            stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env).returncode
+            [
+                "timeout",
+                "--kill-after=30",
+                f"{minutes}m",
+                "unshare",
+                "--mount",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "sh",
+                "-ec",
+                script,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=env,
+        ).returncode
 
 
 @pytest.mark.full
@@ -112,15 +132,20 @@ def test_steps_in_a_debootstrap(container: str) -> None:
     shutil.rmtree(here, ignore_errors=True)
     here.mkdir(parents=True)
     with log.open("wb") as out:
-        subprocess.run(["debootstrap", "--variant=minbase", release, str(root), mirror()],
-                       stdout=out, stderr=out, check=True)
+        subprocess.run(
+            ["debootstrap", "--variant=minbase", release, str(root), mirror()],
+            stdout=out,
+            stderr=out,
+            check=True,
+        )
     subprocess.run(["git", "clone", "-q", str(TOP), str(root / "src")], check=True)
     for file in ("resolv.conf", "hosts"):
         shutil.copy(f"/etc/{file}", root / "etc" / file)
     for command in steps():
         code = enter(root, command, log)
         assert code == 0, f"{command}: exit code {code}\n" + "\n".join(
-            log.read_text(errors="replace").splitlines()[-60:])
+            log.read_text(errors="replace").splitlines()[-60:]
+        )
     assert (root / "src/build/demo/matrix.json").is_file()
     shutil.copy(root / "src/build/demo/matrix.json", here / "matrix.json")
     shutil.rmtree(root)

@@ -11,7 +11,6 @@ from xml.etree import ElementTree
 
 import pytest
 from demo_command import demo
-
 from gigalock_harness.sizes import GIB, MIB
 
 
@@ -62,11 +61,17 @@ def test_seeds_are_fresh(cells: dict[str, Any]) -> None:
     assert len(seeds) == 3
 
 
-def test_what_it_prints_and_writes(done: tuple[subprocess.CompletedProcess[str], Path],
-                                   cells: dict[str, Any]) -> None:
+def test_what_it_prints_and_writes(
+    done: tuple[subprocess.CompletedProcess[str], Path], cells: dict[str, Any]
+) -> None:
     process, out = done
-    for words in ("buddy-limit", "contig-range", "3 cells as expected, 0 failed, 0 skipped",
-                  "median boot", "goal at most 2 s"):
+    for words in (
+        "buddy-limit",
+        "contig-range",
+        "3 cells as expected, 0 failed, 0 skipped",
+        "median boot",
+        "goal at most 2 s",
+    ):
         assert words in process.stdout, words
     assert len(list(ElementTree.parse(out / "junit.xml").getroot().iter("testcase"))) == 3
     assert "<!DOCTYPE html>" in (out / "report.html").read_text()

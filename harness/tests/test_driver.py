@@ -60,7 +60,10 @@ def memory_now(g: Guest) -> Memory:
     Free pages that a processor keeps on its own list don't count as MemFree, and there may be
     tens of megabytes of them: zoneinfo has their number.
     """
-    r = g.run("echo 3 > /proc/sys/vm/drop_caches; cat /proc/sys/vm/stat_refresh; cat /proc/vmstat /proc/meminfo /proc/zoneinfo")
+    r = g.run(
+        "echo 3 > /proc/sys/vm/drop_caches; cat /proc/sys/vm/stat_refresh;"
+        " cat /proc/vmstat /proc/meminfo /proc/zoneinfo"
+    )
     values = dict(re.findall(r"^(\w+):?\s+(\d+)", r.stdout, re.M))
     pinned = int(values["nr_foll_pin_acquired"]) - int(values["nr_foll_pin_released"])
     listed = sum(int(n) for n in re.findall(r"^\s+count:\s+(\d+)", r.stdout, re.M))
@@ -217,7 +220,9 @@ def test_unloading_leaves_nothing(guest: Guest) -> None:
     before = memory(guest)
     for _ in range(5):
         assert guest.run("gigalock lock -q --size 8M --strategy sg").code == 0
-        r = guest.run("rmmod gigalock && test ! -e /dev/gigalock0 && insmod /lib/modules/gigalock.ko")
+        r = guest.run(
+            "rmmod gigalock && test ! -e /dev/gigalock0 && insmod /lib/modules/gigalock.ko"
+        )
         assert r.code == 0, r.stderr
     assert_nothing_left(guest, before)
 
@@ -269,8 +274,17 @@ def test_lost_interrupts_cost_time_not_the_transfer(guest: Guest) -> None:
         guest.qmp("qom-set", path=CARD, property="fault", value="none")
 
 
-@pytest.mark.parametrize("options", ["channels=1", "channels=3,max-ring=4", "channels=16",
-                                     "max-xfer=4096", "card-mem=1M", "addr-width=32"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        "channels=1",
+        "channels=3,max-ring=4",
+        "channels=16",
+        "max-xfer=4096",
+        "card-mem=1M",
+        "addr-width=32",
+    ],
+)
 def test_other_cards(options: str, tmp_path: Path) -> None:
     config = GuestConfig(ram_mib=512, devices=[f"gigalock,id=gl0,bus=rp0,{options}"])
     with Guest(config, tmp_path) as g:

@@ -47,9 +47,10 @@ def test_each_fault_fails_both_cells(tmp_path: Path, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_demo_fails_with_it(tmp_path: Path, fault: str) -> None:
-    done = demo(tmp_path, "--ram", "1536M", "--strategy", "contig-range",
-                "--card", f"fault={fault}")
+    done = demo(
+        tmp_path, "--ram", "1536M", "--strategy", "contig-range", "--card", f"fault={fault}"
+    )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed" in done.stdout and "FAILED demo-1536M-stock-contig-range" in done.stdout
-    cell, = json.loads((tmp_path / "matrix.json").read_text())["cells"]
+    (cell,) = json.loads((tmp_path / "matrix.json").read_text())["cells"]
     assert cell["verified"] is False and "data" in {one["kind"] for one in cell["problems"]}

@@ -7,7 +7,6 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import samples
-
 from gigalock_harness import junit
 
 
@@ -18,22 +17,37 @@ def written(tmp_path: Path, *outcomes: object) -> ElementTree.Element:
 
 
 def test_a_case_for_each_cell(tmp_path: Path) -> None:
-    root = written(tmp_path, samples.locked(), samples.refused(), samples.broken(),
-                   samples.skipped(ram_mib=4096))
+    root = written(
+        tmp_path,
+        samples.locked(),
+        samples.refused(),
+        samples.broken(),
+        samples.skipped(ram_mib=4096),
+    )
     suite = root.find("testsuite")
     assert suite is not None
     assert {key: suite.get(key) for key in ("name", "tests", "failures", "skipped", "errors")} == {
-        "name": "sample", "tests": "4", "failures": "1", "skipped": "1", "errors": "0"}
+        "name": "sample",
+        "tests": "4",
+        "failures": "1",
+        "skipped": "1",
+        "errors": "0",
+    }
     cases = {case.get("name"): case for case in root.iter("testcase")}
-    assert set(cases) == {"sample-2G-stock-sg", "sample-2G-stock-coherent",
-                          "sample-2G-stock-contig-range", "sample-4G-stock-sg"}
+    assert set(cases) == {
+        "sample-2G-stock-sg",
+        "sample-2G-stock-coherent",
+        "sample-2G-stock-contig-range",
+        "sample-4G-stock-sg",
+    }
     failed = cases["sample-2G-stock-contig-range"].find("failure")
     assert failed is not None and failed.get("type") == "panic"
     assert "panicked" in (failed.get("message") or "") and "reproduce:" in (failed.text or "")
     skip = cases["sample-4G-stock-sg"].find("skipped")
     assert skip is not None and "host memory" in (skip.get("message") or "")
-    properties = {p.get("name"): p.get("value") for p in
-                  cases["sample-2G-stock-coherent"].iter("property")}
+    properties = {
+        p.get("name"): p.get("value") for p in cases["sample-2G-stock-coherent"].iter("property")
+    }
     assert properties["reason"] == "buddy-limit" and properties["largest_bytes"] == str(4 << 20)
     assert "reason" not in {p.get("name") for p in cases["sample-2G-stock-sg"].iter("property")}
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 import samples
-
 from gigalock_harness import matrix
 from gigalock_harness.matrix import Matrix, available_mib
 from gigalock_harness.outcome import FAIL, PASS, SKIP, Outcome
@@ -44,8 +43,14 @@ class Clock:
 
 
 class Job:
-    def __init__(self, cell: Cell, on_phase: Callable[[Cell, str, str], None], clock: Clock,
-                 seconds: float = 0.05, breaks: Exception | None = None) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        on_phase: Callable[[Cell, str, str], None],
+        clock: Clock,
+        seconds: float = 0.05,
+        breaks: Exception | None = None,
+    ) -> None:
         self.outcome = Outcome(cell)
         self.on_phase, self.clock, self.seconds, self.breaks = on_phase, clock, seconds, breaks
         self.stop = threading.Event()
@@ -73,8 +78,11 @@ class Job:
 def made(clock: Clock, **more: object) -> Matrix:
     options: dict[str, object] = {
         "make_runner": lambda cell, on_phase: Job(cell, on_phase, clock),
-        "estimate_mib": lambda cell: cell.ram_mib, "progress": PlainProgress(io.StringIO()),
-        "jobs": 2, "available": lambda: 1 << 20}
+        "estimate_mib": lambda cell: cell.ram_mib,
+        "progress": PlainProgress(io.StringIO()),
+        "jobs": 2,
+        "available": lambda: 1 << 20,
+    }
     return Matrix(**(options | more))
 
 
@@ -104,9 +112,12 @@ def test_what_never_fits_is_skipped_with_its_numbers() -> None:
 
 def test_our_own_bug_is_a_failed_cell_and_the_run_goes_on() -> None:
     clock = Clock()
-    outcomes = made(clock, make_runner=lambda cell, on_phase: Job(
-        cell, on_phase, clock,
-        breaks=KeyError("lost") if cell.ram_mib == 1024 else None)).run(CELLS)
+    outcomes = made(
+        clock,
+        make_runner=lambda cell, on_phase: Job(
+            cell, on_phase, clock, breaks=KeyError("lost") if cell.ram_mib == 1024 else None
+        ),
+    ).run(CELLS)
     assert [outcome.status for outcome in outcomes] == [PASS, FAIL, PASS, PASS, PASS]
     assert outcomes[1].problems[0].kind == "harness" and "lost" in outcomes[1].message
 
@@ -146,8 +157,12 @@ def test_progress_tells_each_event(kind: type[PlainProgress]) -> None:
     out = io.StringIO()
     progress = kind(out)
     made(Clock(), progress=progress, jobs=1).run(CELLS[:1])
-    for outcome in (samples.locked(), samples.refused(), samples.broken(samples.NASTY),
-                    samples.skipped()):
+    for outcome in (
+        samples.locked(),
+        samples.refused(),
+        samples.broken(samples.NASTY),
+        samples.skipped(),
+    ):
         progress.finished(outcome, 2, 3)
     progress.close()
     text = out.getvalue()

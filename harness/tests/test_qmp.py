@@ -17,9 +17,24 @@ def qmp() -> Iterator[QmpClient]:
     here, there = socket.socketpair()
     with there:
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", "qemu-system-x86_64", "-M", "none", "-nodefaults",
-             "-display", "none", "-chardev", f"socket,id=q,fd={there.fileno()}",
-             "-mon", "chardev=q,mode=control"], pass_fds=[there.fileno()])
+            [
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                "--",
+                "qemu-system-x86_64",
+                "-M",
+                "none",
+                "-nodefaults",
+                "-display",
+                "none",
+                "-chardev",
+                f"socket,id=q,fd={there.fileno()}",
+                "-mon",
+                "chardev=q,mode=control",
+            ],
+            pass_fds=[there.fileno()],
+        )
     client = QmpClient(here)
     yield client
     client.close()

@@ -25,8 +25,15 @@ INJECT = "/sys/kernel/debug/gigalock/gigalock0/inject"
 def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     with Guest(GuestConfig(ram_mib=1024), tmp_path_factory.mktemp("reasons")) as g:
         yield g
-        assert g.unexpected_lines(allowed=[r"not enough memory for the allocation",
-                                           r"no enough memory for the allocation"]) == []
+        assert (
+            g.unexpected_lines(
+                allowed=[
+                    r"not enough memory for the allocation",
+                    r"no enough memory for the allocation",
+                ]
+            )
+            == []
+        )
 
 
 def tool(g: Guest, command: str, prefix: str = "", timeout: float = 120) -> dict[str, Any]:
@@ -71,7 +78,9 @@ INJECTED = [
 
 
 @pytest.mark.parametrize(("strategy", "point", "err", "reason", "stage"), INJECTED)
-def test_injected(guest: Guest, strategy: str, point: str, err: int, reason: str, stage: str) -> None:
+def test_injected(
+    guest: Guest, strategy: str, point: str, err: int, reason: str, stage: str
+) -> None:
     guest.run(f"echo {point} {err} > {INJECT}")
     why = failure(guest, "2M", strategy)
     assert (why["reason"], why["stage"], why["errno"]) == (reason, stage, err)
@@ -162,8 +171,10 @@ def test_no_free_range_across_a_hole(tmp_path: Path) -> None:
 def test_killed_and_read_by_another_process(tmp_path: Path) -> None:
     """The OOM killer takes the caller; the card still knows why its lock failed."""
     with boot(tmp_path, 1200) as g:
-        r = g.run("echo 1000 > /proc/self/oom_score_adj; exec gigalock lock --size 1100M --strategy sg",
-                  timeout=120)
+        r = g.run(
+            "echo 1000 > /proc/self/oom_score_adj; exec gigalock lock --size 1100M --strategy sg",
+            timeout=120,
+        )
         assert r.code != 0
         log = tool(g, "failures")["failures"]
         assert log, "the card remembers nothing"
@@ -190,7 +201,11 @@ def test_address_width(tmp_path: Path) -> None:
     """A card of 32 bits, RAM above 4 GiB, and no bounce buffer."""
     with boot(tmp_path, 1024, "swiotlb=noforce", device="addr-width=32", extra_qemu=LOW_HALF) as g:
         why = failure(g, "600M", "sg")
-        assert (why["reason"], why["stage"], why["errno"]) == ("address-width", "dma-map", errno.ERANGE)
+        assert (why["reason"], why["stage"], why["errno"]) == (
+            "address-width",
+            "dma-map",
+            errno.ERANGE,
+        )
         assert why["limit"] == 2**32 - 1 < why["request"]
         # A range is looked for where the card can reach it.
         got = tool(g, "xfer --size 256M --strategy contig-range")

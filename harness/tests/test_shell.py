@@ -37,7 +37,7 @@ class Terminal:
             assert data, f"it ended before {pattern!r}: {self.text[-2000:]!r}"
             # The guest's terminal and this one each add their carriage returns.
             self.text += data.decode(errors="replace").replace("\r", "")
-        before, self.text = self.text[:found.end()], self.text[found.end():]
+        before, self.text = self.text[: found.end()], self.text[found.end() :]
         return before
 
     def type(self, text: str) -> None:
@@ -53,7 +53,11 @@ def shell(*options: str) -> Iterator[Terminal]:
     here, there = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "gigalock_harness", "shell", *options],
-        stdin=there, stdout=there, stderr=there, start_new_session=True)
+        stdin=there,
+        stdout=there,
+        stderr=there,
+        start_new_session=True,
+    )
     os.close(there)
     try:
         yield Terminal(here, process)
@@ -90,11 +94,13 @@ def other_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "#include <linux/module.h>\nstatic int number;\nmodule_param(number, int, 0444);\n"
         "static int __init other_init(void)\n"
         '{ pr_info("another driver, number %d\\n", number); return 0; }\n'
-        'module_init(other_init);\nMODULE_LICENSE("GPL");\n')
+        'module_init(other_init);\nMODULE_LICENSE("GPL");\n'
+    )
     kdir = qemu_args.build_dir() / "guest-image/kernels/stock/build"
     env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
-    subprocess.run(["make", "-C", kdir, f"M={folder}", "modules"], check=True, env=env,
-                   capture_output=True)
+    subprocess.run(
+        ["make", "-C", kdir, f"M={folder}", "modules"], check=True, env=env, capture_output=True
+    )
     return folder / "other.ko"
 
 
@@ -115,24 +121,46 @@ def test_driver_for_another_kernel(other_driver: Path, tmp_path: Path) -> None:
         t.ask("dmesg | grep -q 'version magic' && echo magic-$((1+1))", r"\nmagic-2\n")
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    (["--ram", "0"], "must be above 0"),
-    (["--ram", "lots"], "is not a size"),
-    (["--ram", "1000K"], "whole MiB only"),
-    (["--driver", "/nonexistent.ko"], "no driver /nonexistent.ko"),
-    (["--kernel", "none-such"], "no kernel 'none-such'"),
-    (["--driver", "/etc/hostname"], "no kernel module"),
-])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--ram", "0"], "must be above 0"),
+        (["--ram", "lots"], "is not a size"),
+        (["--ram", "1000K"], "whole MiB only"),
+        (["--driver", "/nonexistent.ko"], "no driver /nonexistent.ko"),
+        (["--kernel", "none-such"], "no kernel 'none-such'"),
+        (["--driver", "/etc/hostname"], "no kernel module"),
+    ],
+)
 def test_bad_options(options: list[str], message: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "gigalock_harness", "shell", *options],
-                          capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "gigalock_harness", "shell", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 2
     assert message in done.stderr and "Traceback" not in done.stderr
 
 
 def test_property_that_does_not_exist() -> None:
-    done = subprocess.run([sys.executable, "-m", "gigalock_harness", "shell", "--ram", "256M",
-                           "--device-opts", "colour=red"], stdin=subprocess.DEVNULL,
-                          capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "gigalock_harness",
+            "shell",
+            "--ram",
+            "256M",
+            "--device-opts",
+            "colour=red",
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert done.returncode == 1
     assert "colour" in done.stderr

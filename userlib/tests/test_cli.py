@@ -20,8 +20,14 @@ STEP = 0x9E3779B97F4A7C15
 
 
 def run(*args: str, **options: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(TOOL), *args], capture_output=True, text=True, timeout=60,
-                          stdin=subprocess.DEVNULL, **options)  # type: ignore[call-overload]
+    return subprocess.run(
+        [str(TOOL), *args],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )  # type: ignore[call-overload]
 
 
 def one_object(text: str) -> dict[str, object]:
@@ -33,6 +39,7 @@ def one_object(text: str) -> dict[str, object]:
 
 
 # -- the pattern, computed once more in another language ----------------------
+
 
 def pattern(seed: int, length: int) -> bytes:
     x = (seed + STEP) & MASK
@@ -59,9 +66,17 @@ def test_reference_crc() -> None:
     assert crc32c(b"123456789") == 0xE3069283
 
 
-@pytest.mark.parametrize("seed, offset, size", [
-    (0, 0, 1), (1, 0, 8), (42, 0, 20001), (MASK, 3, 4097), (7, 4096, 65537), (9, 1 << 40, 5),
-])
+@pytest.mark.parametrize(
+    "seed, offset, size",
+    [
+        (0, 0, 1),
+        (1, 0, 8),
+        (42, 0, 20001),
+        (MASK, 3, 4097),
+        (7, 4096, 65537),
+        (9, 1 << 40, 5),
+    ],
+)
 def test_pattern(seed: int, offset: int, size: int) -> None:
     if offset < 1 << 20:
         expected = f"0x{crc32c(pattern(seed, offset + size)[offset:]):08x}"
@@ -69,10 +84,17 @@ def test_pattern(seed: int, offset: int, size: int) -> None:
         expected = None
     done = run("pattern", "--size", str(size), "--seed", str(seed), "--offset", str(offset))
     assert done.returncode == 0
-    said = one_object(run("pattern", "--json", f"--size={size}", f"--seed={seed:#x}",
-                          f"--offset={offset}").stdout)
-    assert said == {"command": "pattern", "ok": True, "bytes": size, "seed": seed,
-                    "offset": offset, "crc32c": done.stdout.strip()}
+    said = one_object(
+        run("pattern", "--json", f"--size={size}", f"--seed={seed:#x}", f"--offset={offset}").stdout
+    )
+    assert said == {
+        "command": "pattern",
+        "ok": True,
+        "bytes": size,
+        "seed": seed,
+        "offset": offset,
+        "crc32c": done.stdout.strip(),
+    }
     if expected:
         assert done.stdout == expected + "\n"
 
@@ -99,8 +121,10 @@ BAD = [
     (["lock", "--size", "17179869184G"], ["address space"]),
     (["lock"], ["--size is needed"]),
     (["lock", "--size"], ["--size needs a value"]),
-    (["lock", "--size", "1G", "--strategy", "magic"],
-     ['"magic"', "coherent, contig-range, sg, auto"]),
+    (
+        ["lock", "--size", "1G", "--strategy", "magic"],
+        ['"magic"', "coherent, contig-range, sg, auto"],
+    ),
     (["lock", "--size", "1G", "--strategy", ""], ['""', "contig-range"]),
     (["lock", "--size", "1G", "--direction", "up"], ['"up"', "to-card, from-card, both"]),
     (["lock", "--size", "1G", "--hold", "-3"], ['"-3"', "seconds"]),
@@ -168,15 +192,24 @@ def test_help_and_version() -> None:
 
 # -- no card ----------------------------------------------------------------------
 
-COMMANDS = [["info"], ["failures"], ["lock", "--size", "1G"], ["xfer", "--size", "1G"],
-            ["limit", "--size", "1G"]]
+COMMANDS = [
+    ["info"],
+    ["failures"],
+    ["lock", "--size", "1G"],
+    ["xfer", "--size", "1G"],
+    ["limit", "--size", "1G"],
+]
 
 
 @pytest.mark.parametrize("args", COMMANDS, ids=[c[0] for c in COMMANDS])
-@pytest.mark.parametrize("device, reason, errno_name", [
-    ("/dev/no-such-card", "no-device", "ENOENT"), ("4242", "no-device", "ENOENT"),
-    ("/dev/null", "no-device", "ENOTTY"),
-])
+@pytest.mark.parametrize(
+    "device, reason, errno_name",
+    [
+        ("/dev/no-such-card", "no-device", "ENOENT"),
+        ("4242", "no-device", "ENOENT"),
+        ("/dev/null", "no-device", "ENOTTY"),
+    ],
+)
 def test_no_card(args: list[str], device: str, reason: str, errno_name: str) -> None:
     done = run(*args, "-d", device)
     assert done.returncode == 3
@@ -192,9 +225,24 @@ def test_no_card(args: list[str], device: str, reason: str, errno_name: str) -> 
     assert device in str(answer["error"])
     assert failure["reason"] == reason and failure["stage"] == "open"
     assert failure["errno_name"] == errno_name
-    assert set(failure) >= {"reason", "code", "stage", "errno", "errno_name", "limit", "request",
-                            "available", "unit", "strategy", "op", "lock_size", "pid", "seq",
-                            "text", "remedy"}
+    assert set(failure) >= {
+        "reason",
+        "code",
+        "stage",
+        "errno",
+        "errno_name",
+        "limit",
+        "request",
+        "available",
+        "unit",
+        "strategy",
+        "op",
+        "lock_size",
+        "pid",
+        "seq",
+        "text",
+        "remedy",
+    }
 
 
 def test_no_permission(tmp_path: Path) -> None:
@@ -223,7 +271,12 @@ def test_odd_device_names_stay_valid_json() -> None:
 
 def test_full_stdout_is_an_error() -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run([str(TOOL), "pattern", "--json", "--size", "1", "--seed", "1"],
-                              stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(
+            [str(TOOL), "pattern", "--json", "--size", "1", "--seed", "1"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
     assert done.returncode == 1
     assert "No space left" in done.stderr

@@ -97,15 +97,19 @@ def test_lock_that_fails(guest: Guest) -> None:
 def test_auto_tells_all_tries(guest: Guest) -> None:
     said = tool(guest, "lock --size 1G", 1)
     assert [one["strategy"] for one in said["tries"]] == ["coherent", "contig-range", "sg"]
-    assert [one["reason"] for one in said["tries"]] == ["buddy-limit", "ram-too-small",
-                                                        "overcommit"]
+    assert [one["reason"] for one in said["tries"]] == [
+        "buddy-limit",
+        "ram-too-small",
+        "overcommit",
+    ]
     said = tool(guest, "lock --size 8M")
     assert said["tries"][0]["reason"] == "buddy-limit"
     assert said["tries"][-1]["ok"] is True and said["strategy"] == said["tries"][-1]["strategy"]
 
 
-@pytest.mark.parametrize("strategy, size", [("coherent", 4 << 20), ("contig-range", 96 << 20),
-                                            ("sg", (96 << 20) + 4321)])
+@pytest.mark.parametrize(
+    "strategy, size", [("coherent", 4 << 20), ("contig-range", 96 << 20), ("sg", (96 << 20) + 4321)]
+)
 def test_xfer(guest: Guest, strategy: str, size: int) -> None:
     said = tool(guest, f"xfer --size {size} --strategy {strategy} --seed 77")
     assert said["verified"] is True and said["first_difference"] is None
@@ -117,12 +121,20 @@ def test_xfer(guest: Guest, strategy: str, size: int) -> None:
 
 
 def test_xfer_in_odd_windows(guest: Guest) -> None:
-    said = tool(guest, "xfer --size 3000001 --strategy sg --window 70001 --offset 13 "
-                       "--card-offset 999 --no-crc")
+    said = tool(
+        guest,
+        "xfer --size 3000001 --strategy sg --window 70001 --offset 13 --card-offset 999 --no-crc",
+    )
     assert said["verified"] is True and said["windows"] == 43
     assert said["crc_expected"] is None and said["crc_to_card"] == said["crc_from_card"]
-    host = os.popen(f"{BUILD}/userlib/gigalock pattern --size {3000001 - 13} "
-                    f"--seed {said['seed']} --offset 13").read().strip()
+    host = (
+        os.popen(
+            f"{BUILD}/userlib/gigalock pattern --size {3000001 - 13} "
+            f"--seed {said['seed']} --offset 13"
+        )
+        .read()
+        .strip()
+    )
     assert said["crc_to_card"] == host
 
 
@@ -175,9 +187,12 @@ def test_limit_of_contiguous(guest: Guest) -> None:
 
 
 def test_hold_keeps_the_lock(guest: Guest) -> None:
-    done = guest.run("gigalock --json lock --size 1M --strategy sg --hold 30 > /tmp/out & "
-                     "p=$!; while ! grep -q ok /tmp/out; do sleep 0.1; done; "
-                     "gigalock --json info; kill -9 $p; sleep 1; gigalock --json info", timeout=30)
+    done = guest.run(
+        "gigalock --json lock --size 1M --strategy sg --hold 30 > /tmp/out & "
+        "p=$!; while ! grep -q ok /tmp/out; do sleep 0.1; done; "
+        "gigalock --json info; kill -9 $p; sleep 1; gigalock --json info",
+        timeout=30,
+    )
     during, after = [json.loads(line) for line in done.stdout.splitlines()]
     assert during["locks"] == 1 and during["locked_bytes"] == 1 << 20
     assert after["locks"] == 0

@@ -25,15 +25,21 @@ API = (USERLIB / "include/gigalock.h").read_text()
 @pytest.fixture(scope="module")
 def lib() -> ctypes.CDLL:
     library = ctypes.CDLL(str(OUT / "libgigalock.so.1"))
-    for name in ("glk_reason_name", "glk_reason_observation", "glk_stage_name",
-                 "glk_strategy_name", "glk_version"):
+    for name in (
+        "glk_reason_name",
+        "glk_reason_observation",
+        "glk_stage_name",
+        "glk_strategy_name",
+        "glk_version",
+    ):
         getattr(library, name).restype = ctypes.c_char_p
     return library
 
 
 def defines(kind: str) -> list[tuple[int, str]]:
-    found = re.findall(rf"^#define GIGALOCK_{kind}_(?!COUNT)\w+\s+(\d+)\s+/\* (.*?) \*/", UAPI,
-                       re.M)
+    found = re.findall(
+        rf"^#define GIGALOCK_{kind}_(?!COUNT)\w+\s+(\d+)\s+/\* (.*?) \*/", UAPI, re.M
+    )
     return [(int(number), comment) for number, comment in found]
 
 
@@ -69,8 +75,12 @@ def test_strategies_are_those_of_the_header(lib: ctypes.CDLL) -> None:
 
 
 def test_exported_symbols_are_the_public_api() -> None:
-    said = subprocess.run(["nm", "-D", "--defined-only", str(OUT / "libgigalock.so.1")],
-                          capture_output=True, text=True, check=True).stdout
+    said = subprocess.run(
+        ["nm", "-D", "--defined-only", str(OUT / "libgigalock.so.1")],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     exported = set(re.findall(r" T (\w+)@@GIGALOCK_1\.0$", said, re.M))
     everything = set(re.findall(r" [A-Z] (\w+)", said)) - {"GIGALOCK_1.0", "GIGALOCK_1"}
     declared = set(re.findall(r"\b(glk_\w+)\(", re.sub(r"/\*.*?\*/", "", API, flags=re.S)))
@@ -81,8 +91,9 @@ def test_exported_symbols_are_the_public_api() -> None:
 def test_every_function_has_a_manual_page() -> None:
     pages = "".join(p.read_text() for p in (USERLIB / "man").glob("*.3"))
     declared = set(re.findall(r"\b(glk_\w+)\(", re.sub(r"/\*.*?\*/", "", API, flags=re.S)))
-    missing = {name for name in declared if not re.search(rf"^\.Fn {name}\b|^\.Fo {name}\b", pages,
-                                                          re.M)}
+    missing = {
+        name for name in declared if not re.search(rf"^\.Fn {name}\b|^\.Fo {name}\b", pages, re.M)
+    }
     assert not missing
 
 
@@ -95,24 +106,57 @@ def test_every_function_is_explained_in_the_header() -> None:
 def test_installed_library_can_be_used(tmp_path: Path) -> None:
     """Install, then build the example as anyone would: with pkg-config."""
     root = tmp_path / "root"
-    done = subprocess.run(["flock", str(BUILD), "make", "-s", "-C", str(USERLIB),
-                           f"BUILD={BUILD}", "install", f"DESTDIR={root}", "PREFIX=/usr"],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            "flock",
+            str(BUILD),
+            "make",
+            "-s",
+            "-C",
+            str(USERLIB),
+            f"BUILD={BUILD}",
+            "install",
+            f"DESTDIR={root}",
+            "PREFIX=/usr",
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    env = {**os.environ, "PKG_CONFIG_PATH": str(root / "usr/lib/pkgconfig"),
-           "PKG_CONFIG_SYSROOT_DIR": str(root)}
-    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "libgigalock"], env=env,
-                           capture_output=True, text=True, check=True).stdout.split()
+    env = {
+        **os.environ,
+        "PKG_CONFIG_PATH": str(root / "usr/lib/pkgconfig"),
+        "PKG_CONFIG_SYSROOT_DIR": str(root),
+    }
+    flags = subprocess.run(
+        ["pkg-config", "--cflags", "--libs", "libgigalock"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
     program = tmp_path / "program"
-    subprocess.run(["cc", "-Werror", "-Wall", "-o", str(program),
-                    str(USERLIB / "examples/lock-and-move.c"), *flags], check=True)
+    subprocess.run(
+        [
+            "cc",
+            "-Werror",
+            "-Wall",
+            "-o",
+            str(program),
+            str(USERLIB / "examples/lock-and-move.c"),
+            *flags,
+        ],
+        check=True,
+    )
     env["LD_LIBRARY_PATH"] = str(root / "usr/lib")
-    ran = subprocess.run([str(program), "1G", "/dev/no-such-card"], env=env, capture_output=True,
-                         text=True)
+    ran = subprocess.run(
+        [str(program), "1G", "/dev/no-such-card"], env=env, capture_output=True, text=True
+    )
     assert ran.returncode == 1
     assert "no-device" in ran.stderr
-    tool = subprocess.run([str(root / "usr/bin/gigalock"), "--version"], env=env,
-                          capture_output=True, text=True)
+    tool = subprocess.run(
+        [str(root / "usr/bin/gigalock"), "--version"], env=env, capture_output=True, text=True
+    )
     assert tool.stdout == "gigalock 1.0\n"
     for page in ("man1/gigalock.1", "man3/libgigalock.3"):
         assert (root / "usr/share/man" / page).exists()
@@ -121,24 +165,43 @@ def test_installed_library_can_be_used(tmp_path: Path) -> None:
 def test_header_is_fine_for_cpp(tmp_path: Path) -> None:
     source = tmp_path / "x.cpp"
     source.write_text("#include <gigalock.h>\nint main() { return glk_version() == nullptr; }\n")
-    done = subprocess.run(["g++", "-fsyntax-only", "-Wall", "-Werror", f"-I{USERLIB / 'include'}",
-                           f"-I{USERLIB.parent / 'driver/include/uapi'}", str(source)],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        [
+            "g++",
+            "-fsyntax-only",
+            "-Wall",
+            "-Werror",
+            f"-I{USERLIB / 'include'}",
+            f"-I{USERLIB.parent / 'driver/include/uapi'}",
+            str(source),
+        ],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("change, complaint", [
-    (lambda text: re.sub(r" +/\* killed:.*?\*/", "", text), "no comment that names it"),
-    (lambda text: text.replace("#define GIGALOCK_REASON_COUNT\t\t29",
-                               "#define GIGALOCK_REASON_COUNT\t\t30"), "29 of REASON"),
-    (lambda text: text.replace("/* killed:", "/* Killed!:"), "not a name"),
-], ids=["comment", "count", "name"])
+@pytest.mark.parametrize(
+    "change, complaint",
+    [
+        (lambda text: re.sub(r" +/\* killed:.*?\*/", "", text), "no comment that names it"),
+        (
+            lambda text: text.replace(
+                "#define GIGALOCK_REASON_COUNT\t\t29", "#define GIGALOCK_REASON_COUNT\t\t30"
+            ),
+            "29 of REASON",
+        ),
+        (lambda text: text.replace("/* killed:", "/* Killed!:"), "not a name"),
+    ],
+    ids=["comment", "count", "name"],
+)
 def test_build_refuses_a_broken_header(tmp_path: Path, change: object, complaint: str) -> None:
     header = tmp_path / "gigalock.h"
     assert callable(change)
     header.write_text(change(UAPI))
     assert header.read_text() != UAPI
-    done = subprocess.run(["awk", "-f", str(USERLIB / "lib/names.awk"), str(header)],
-                          capture_output=True, text=True)
+    done = subprocess.run(
+        ["awk", "-f", str(USERLIB / "lib/names.awk"), str(header)], capture_output=True, text=True
+    )
     assert done.returncode != 0
     assert complaint in done.stderr

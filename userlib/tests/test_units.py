@@ -15,8 +15,7 @@ HERE = Path(__file__).resolve().parent
 USERLIB = HERE.parent
 BUILD = Path(os.environ.get("BUILD", USERLIB.parent / "build")).resolve()
 NAMES = sorted(p.stem for p in HERE.glob("tests-*.c"))
-SANITIZERS = ("-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all "
-              "-fno-omit-frame-pointer")
+SANITIZERS = "-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 
 
 def build(name: str, out: Path, cflags: str | None = None) -> Path:
@@ -32,8 +31,9 @@ def build(name: str, out: Path, cflags: str | None = None) -> Path:
 
 
 def run(command: list[str], **extra: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, **extra})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env={**os.environ, **extra}
+    )
     said = done.stdout + done.stderr
     assert done.returncode == 0, said
     ran = re.search(r"(\d+) test\(s\) run", said)
@@ -54,5 +54,14 @@ def test_unit_sanitized(name: str) -> None:
 def test_unit_valgrind(name: str) -> None:
     if not shutil.which("valgrind"):
         pytest.skip("valgrind is not installed")
-    run(["valgrind", "-q", "--error-exitcode=99", "--leak-check=full",
-         "--errors-for-leak-kinds=definite", str(build(name, BUILD))], UNDER_VALGRIND="1")
+    run(
+        [
+            "valgrind",
+            "-q",
+            "--error-exitcode=99",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite",
+            str(build(name, BUILD)),
+        ],
+        UNDER_VALGRIND="1",
+    )
