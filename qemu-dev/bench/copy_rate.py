@@ -22,13 +22,18 @@ from card import C2H, CARD_AT, F_CPL, H2C, Card  # noqa: E402
 from qemu import BUILD, Qemu  # noqa: E402
 
 GIB = 1 << 30
-HOST = 1 << 32                  # above 4 GiB: one piece of RAM
+HOST = 1 << 32  # above 4 GiB: one piece of RAM
 
 
 def reference(runs: int) -> float:
     """What memcpy does right now."""
-    out = subprocess.run([BUILD / "qemu-dev" / "memcpy_ref", str(GIB), str(runs)],
-                         check=True, capture_output=True, text=True, timeout=300)
+    out = subprocess.run(
+        [BUILD / "qemu-dev" / "memcpy_ref", str(GIB), str(runs)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
     return json.loads(out.stdout)["median_gib_per_s"]
 
 
@@ -51,9 +56,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
-    args = ["-object", "memory-backend-memfd,id=ram,size=4G,share=on",
-            "-object", "memory-backend-memfd,id=card,size=1G,share=on",
-            "-machine", "memory-backend=ram", "-device", "gigalock,id=gl0,addr=5,memdev=card"]
+    args = [
+        "-object",
+        "memory-backend-memfd,id=ram,size=4G,share=on",
+        "-object",
+        "memory-backend-memfd,id=card,size=1G,share=on",
+        "-machine",
+        "memory-backend=ram",
+        "-device",
+        "gigalock,id=gl0,addr=5,memdev=card",
+    ]
     rates: dict[str, list[float]] = {"to_card": [], "from_card": [], "memcpy": []}
     with Qemu(args, memory="4G") as q:
         card = Card(q)
@@ -67,10 +79,17 @@ def main() -> None:
             rates["to_card"].append(copy(card, H2C))
             rates["from_card"].append(copy(card, C2H))
     median = {k: statistics.median(v) for k, v in rates.items()}
-    print(json.dumps({"bytes": GIB, "rounds": rounds,
-                      **{f"{k}_gib_per_s": round(v, 3) for k, v in median.items()},
-                      "ratio_to_card": round(median["to_card"] / median["memcpy"], 3),
-                      "ratio_from_card": round(median["from_card"] / median["memcpy"], 3)}))
+    print(
+        json.dumps(
+            {
+                "bytes": GIB,
+                "rounds": rounds,
+                **{f"{k}_gib_per_s": round(v, 3) for k, v in median.items()},
+                "ratio_to_card": round(median["to_card"] / median["memcpy"], 3),
+                "ratio_from_card": round(median["from_card"] / median["memcpy"], 3),
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -17,22 +17,23 @@ HEADER = Path(__file__).resolve().parents[1] / "include" / "gigalock_regs.h"
 def read_header() -> dict[str, int]:
     """All plain numbers of the hardware contract."""
     out: dict[str, int] = {}
-    for name, value in re.findall(r"^#define\s+(GL_\w+)\s+(0x[0-9a-fA-F]+|\d+)\b",
-                                  HEADER.read_text(), re.M):
+    for name, value in re.findall(
+        r"^#define\s+(GL_\w+)\s+(0x[0-9a-fA-F]+|\d+)\b", HEADER.read_text(), re.M
+    ):
         out[name] = int(value, 0)
     return out
 
 
 GL = read_header()
 
-REGS_AT = 0xE0000000            # where we put the BARs
+REGS_AT = 0xE0000000  # where we put the BARs
 MSIX_AT = 0xE0010000
 CARD_AT = 0x40_0000_0000
 WINDOW = 0x100000
 
-RING = 0x0100000                # where things lie in guest memory
+RING = 0x0100000  # where things lie in guest memory
 CPL = 0x0300000
-MSG = 0x0080000                 # where MSI messages land
+MSG = 0x0080000  # where MSI messages land
 BUF = 0x1000000
 
 F_CPL, F_IRQ, F_CRC, F_CRC_INIT = (GL[f"GL_DESC_F_{n}"] for n in ("CPL", "IRQ", "CRC", "CRC_INIT"))
@@ -98,7 +99,6 @@ class Pci:
         return 0
 
 
-
 class Card:
     """A card at 00:05.0, or behind the root port 00:04.0 (bus 1)."""
 
@@ -107,7 +107,7 @@ class Card:
         self.pci = Pci(q, 1, 0) if behind_port else Pci(q, 0, 5)
         if behind_port:
             port = Pci(q, 0, 4)
-            port.write(0x18, 0x00010100)                        # buses 0, 1, 1
+            port.write(0x18, 0x00010100)  # buses 0, 1, 1
             port.write(0x20, (REGS_AT >> 16 & 0xFFF0) | (REGS_AT & 0xFFF00000))
             port.write(0x24, (card_at >> 16 & 0xFFF0) | (card_at + (1 << 34) - 1 & 0xFFF00000))
             port.write(0x28, card_at >> 32)
@@ -159,15 +159,24 @@ class Card:
     def status(self, ch: int) -> dict[str, int]:
         """The channel's status by field."""
         v = self.ch(ch, "STATUS")
-        return {n: v >> GL[f"GL_CH_STATUS_{n}_SHIFT"] & (1 << GL[f"GL_CH_STATUS_{n}_LEN"]) - 1
-                for n in ("RUNNING", "BUSY", "HALTED", "ERROR")}
+        return {
+            n: v >> GL[f"GL_CH_STATUS_{n}_SHIFT"] & (1 << GL[f"GL_CH_STATUS_{n}_LEN"]) - 1
+            for n in ("RUNNING", "BUSY", "HALTED", "ERROR")
+        }
 
     def paused(self) -> bool:
         """STATUS.PAUSED."""
         return bool(self.reg("STATUS") >> GL["GL_STATUS_PAUSED_SHIFT"] & 1)
 
-    def enable(self, ch: int = 0, log2: int = 4, ring: int | None = None, cpl: int | None = None,
-               irq: bool = False, vector: int = 0) -> None:
+    def enable(
+        self,
+        ch: int = 0,
+        log2: int = 4,
+        ring: int | None = None,
+        cpl: int | None = None,
+        irq: bool = False,
+        vector: int = 0,
+    ) -> None:
         """Program the rings and start a channel."""
         self.ring_base[ch] = self.ring_base[ch] if ring is None else ring
         self.cpl_base[ch] = self.cpl_base[ch] if cpl is None else cpl
@@ -187,13 +196,23 @@ class Card:
         self.set_ch(ch, "CTRL", 0)
         self.until(lambda: not self.status(ch)["RUNNING"], "RUNNING stays set")
 
-    def put(self, ch: int, op: int, src: int, dst: int, length: int, flags: int = F_CPL,
-            cookie: int | None = None) -> None:
+    def put(
+        self,
+        ch: int,
+        op: int,
+        src: int,
+        dst: int,
+        length: int,
+        flags: int = F_CPL,
+        cookie: int | None = None,
+    ) -> None:
         """Write the next descriptor into the ring."""
         i = self.tails[ch]
         cookie = i if cookie is None else cookie
-        self.q.write(self.ring_base[ch] + (i % (1 << self.log2[ch])) * 32,
-                     struct.pack("<HHIQQQ", op, flags, cookie, src, dst, length))
+        self.q.write(
+            self.ring_base[ch] + (i % (1 << self.log2[ch])) * 32,
+            struct.pack("<HHIQQQ", op, flags, cookie, src, dst, length),
+        )
         self.tails[ch] = i + 1 & 0xFFFFFFFF
 
     def ring(self, ch: int = 0) -> None:
@@ -208,8 +227,11 @@ class Card:
     def wait(self, ch: int = 0, timeout: float = 20) -> Cpl:
         """Wait for the next completion, as a polling driver does."""
         want = self.seen[ch] + 1
-        self.until(lambda: self.peek(ch, self.seen[ch]).seq == want,
-                   lambda: f"no completion {want}; status {self.status(ch)}", timeout)
+        self.until(
+            lambda: self.peek(ch, self.seen[ch]).seq == want,
+            lambda: f"no completion {want}; status {self.status(ch)}",
+            timeout,
+        )
         self.seen[ch] = want
         return self.peek(ch, want - 1)
 

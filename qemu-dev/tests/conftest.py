@@ -27,14 +27,18 @@ def start() -> Iterator[Callable[..., Card]]:
     """Start QEMU with one card: start("channels=4", behind_port=True, extra=[...])."""
     running: list[Qemu] = []
 
-    def go(options: str = "", behind_port: bool = False, extra: list[str] | None = None,
-           **kwargs: object) -> Card:
+    def go(
+        options: str = "",
+        behind_port: bool = False,
+        extra: list[str] | None = None,
+        **kwargs: object,
+    ) -> Card:
         args = list(extra or [])
         if behind_port:
             args += ["-device", "pcie-root-port,id=rp0,addr=4,chassis=1"]
         place = "bus=rp0" if behind_port else "addr=5"
         args += ["-device", f"gigalock,id=gl0,{place}" + (f",{options}" if options else "")]
-        q = Qemu(args, **kwargs)    # type: ignore[arg-type]
+        q = Qemu(args, **kwargs)  # type: ignore[arg-type]
         running.append(q)
         return Card(q, behind_port)
 

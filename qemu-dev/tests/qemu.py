@@ -17,7 +17,7 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD", TOP / "build"))
 LAUNCHER = BUILD / "qemu-dev" / "gigalock-qemu"
-TIMEOUT = 30.0           # a longer silence is a hang, and a failure
+TIMEOUT = 30.0  # a longer silence is a hang, and a failure
 
 
 class QemuError(Exception):
@@ -31,20 +31,47 @@ class Qemu:
     have no qtest accelerator.
     """
 
-    def __init__(self, args: list[str], launcher: Path = LAUNCHER,
-                 machine: str = "q35", memory: str | None = "256M", paused: bool = True) -> None:
+    def __init__(
+        self,
+        args: list[str],
+        launcher: Path = LAUNCHER,
+        machine: str = "q35",
+        memory: str | None = "256M",
+        paused: bool = True,
+    ) -> None:
         self.dir = tempfile.mkdtemp(prefix="gigalock-test-")
         self.stderr_path = Path(self.dir) / "stderr"
         ours, theirs = socket.socketpair()
-        cmd = [str(launcher), "-nodefaults", "-no-user-config", "-display", "none",
-               "-machine", machine, "-accel", "tcg", "-qtest", "stdio", "-qtest-log", "none",
-               "-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"]
+        cmd = [
+            str(launcher),
+            "-nodefaults",
+            "-no-user-config",
+            "-display",
+            "none",
+            "-machine",
+            machine,
+            "-accel",
+            "tcg",
+            "-qtest",
+            "stdio",
+            "-qtest-log",
+            "none",
+            "-chardev",
+            f"socket,id=qmp,fd={theirs.fileno()}",
+            "-mon",
+            "chardev=qmp,mode=control",
+        ]
         cmd += ["-m", memory] if memory else []
         cmd += ["-S"] if paused else []
         self.cmd = cmd + args
         with open(self.stderr_path, "wb") as err:
-            self.proc = subprocess.Popen(self.cmd, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                         stderr=err, pass_fds=[theirs.fileno()])
+            self.proc = subprocess.Popen(
+                self.cmd,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=err,
+                pass_fds=[theirs.fileno()],
+            )
         theirs.close()
         self.qmp_sock = ours
         self.qmp_sock.settimeout(TIMEOUT)
@@ -174,7 +201,7 @@ class Qemu:
 
     def writel(self, addr: int, value: int) -> None:
         """Write 32 bits at a guest address."""
-        self.ask(f"writel {addr:#x} {value & 0xffffffff:#x}")
+        self.ask(f"writel {addr:#x} {value & 0xFFFFFFFF:#x}")
 
     def read(self, addr: int, size: int) -> bytes:
         """Read guest memory."""
@@ -188,7 +215,7 @@ class Qemu:
     def write(self, addr: int, data: bytes) -> None:
         """Write guest memory."""
         for at in range(0, len(data), 1 << 20):
-            part = data[at:at + (1 << 20)]
+            part = data[at : at + (1 << 20)]
             self.ask(f"b64write {addr + at:#x} {len(part):#x} {base64.b64encode(part).decode()}")
 
     def fill(self, addr: int, size: int, value: int) -> None:

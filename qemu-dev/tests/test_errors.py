@@ -7,13 +7,25 @@ import struct
 
 import pytest
 from card import (
-    BUF, C2H, CARD_AT, F_CPL, F_CRC, F_CRC_INIT, F_IRQ, GL, H2C, MSIX_AT, NOP, REGS_AT, crc32c,
+    BUF,
+    C2H,
+    CARD_AT,
+    F_CPL,
+    F_CRC,
+    F_CRC_INIT,
+    F_IRQ,
+    GL,
+    H2C,
+    MSIX_AT,
+    NOP,
+    REGS_AT,
+    crc32c,
 )
 
 RAM = 256 << 20
 APIC = 0xFEE00000
-E = {n[len("GL_ERR_"):]: v for n, v in GL.items() if n.startswith("GL_ERR_")}
-PAM_ROM = 0xFFFF0000            # the firmware: readable, not writable
+E = {n[len("GL_ERR_") :]: v for n, v in GL.items() if n.startswith("GL_ERR_")}
+PAM_ROM = 0xFFFF0000  # the firmware: readable, not writable
 
 
 def goes_on(card, ch=0):
@@ -23,11 +35,20 @@ def goes_on(card, ch=0):
     assert card.q.read(CARD_AT + 8192, 11) == b"still alive"
 
 
-@pytest.mark.parametrize("op,flags,length,error", [
-    (3, F_CPL, 1, "OP"), (0xFFFF, F_CPL, 1, "OP"),
-    (H2C, F_CPL | 0x10, 1, "DESC"), (C2H, 0x8000 | F_CPL, 1, "DESC"), (NOP, F_CPL, 1, "DESC"),
-    (H2C, F_CPL, 0, "LEN"), (C2H, F_CPL, 0, "LEN"), (H2C, F_CPL, (1 << 40) + 1, "LEN"),
-    (H2C, F_CPL, (1 << 64) - 1, "LEN")])
+@pytest.mark.parametrize(
+    "op,flags,length,error",
+    [
+        (3, F_CPL, 1, "OP"),
+        (0xFFFF, F_CPL, 1, "OP"),
+        (H2C, F_CPL | 0x10, 1, "DESC"),
+        (C2H, 0x8000 | F_CPL, 1, "DESC"),
+        (NOP, F_CPL, 1, "DESC"),
+        (H2C, F_CPL, 0, "LEN"),
+        (C2H, F_CPL, 0, "LEN"),
+        (H2C, F_CPL, (1 << 40) + 1, "LEN"),
+        (H2C, F_CPL, (1 << 64) - 1, "LEN"),
+    ],
+)
 def test_malformed(card, op, flags, length, error):
     card.enable()
     r = card.do(op, BUF, 0, length, flags)
@@ -49,10 +70,17 @@ def test_address_width(start, width, op):
     card = start(f"addr-width={width}")
     limit = 1 << width
     card.enable(ring=0x100000, cpl=0x200000)
-    put = (lambda host, n: card.do(op, host, 0, n)) if op == H2C else (
-        lambda host, n: card.do(op, 0, host, n))
-    for host, length, bad in [(limit - 10, 11, limit), (limit, 1, limit), (limit + 5, 4, limit + 5),
-                              (limit - 4096, 1 << 20, limit)]:
+    put = (
+        (lambda host, n: card.do(op, host, 0, n))
+        if op == H2C
+        else (lambda host, n: card.do(op, 0, host, n))
+    )
+    for host, length, bad in [
+        (limit - 10, 11, limit),
+        (limit, 1, limit),
+        (limit + 5, 4, limit + 5),
+        (limit - 4096, 1 << 20, limit),
+    ]:
         r = put(host, length)
         assert (r.status, r.fault_addr, r.bytes) == (E["ADDR_WIDTH"], bad, 0)
     if limit <= RAM:
@@ -78,9 +106,14 @@ def test_address_wraps(card, op, error):
 def test_card_range(card, op):
     size = card.reg64("CARD_SIZE")
     card.enable()
-    for at, length, bad in [(size - 10, 11, size), (size, 1, size), (size + 9, 1, size + 9),
-                            ((1 << 64) - 1, 1, (1 << 64) - 1), ((1 << 64) - 8, 16, (1 << 64) - 8),
-                            (0, size + 1, size)]:
+    for at, length, bad in [
+        (size - 10, 11, size),
+        (size, 1, size),
+        (size + 9, 1, size + 9),
+        ((1 << 64) - 1, 1, (1 << 64) - 1),
+        ((1 << 64) - 8, 16, (1 << 64) - 8),
+        (0, size + 1, size),
+    ]:
         r = card.do(op, *((BUF, at) if op == H2C else (at, BUF)), length)
         assert (r.status, r.fault_addr, r.bytes) == (E["CARD_RANGE"], bad, 0)
     goes_on(card)
@@ -161,8 +194,8 @@ def test_a_failed_chain(card):
     card.msix_on()
     card.enable(irq=True)
     card.put(0, H2C, BUF, 0, 100, 0, cookie=1)
-    card.put(0, H2C, RAM - 10, 100, 100, 0, cookie=2)        # fails after 10 bytes
-    card.put(0, H2C, BUF, 200, 100, 0, cookie=3)             # skipped
+    card.put(0, H2C, RAM - 10, 100, 100, 0, cookie=2)  # fails after 10 bytes
+    card.put(0, H2C, BUF, 200, 100, 0, cookie=3)  # skipped
     card.put(0, H2C, BUF, 300, 100, F_CPL | F_IRQ, cookie=4)  # skipped, ends the chain
     card.put(0, H2C, BUF, 400, 100, F_CPL, cookie=5)
     card.ring()
@@ -215,10 +248,18 @@ def test_ring_log2_above_the_property(start):
     halted(card, "RING_CONFIG")
 
 
-@pytest.mark.parametrize("ring,cpl", [(0x100001, 0x200000), (0x100020, 0x200000),
-                                      (0x100000, 0x200010), (1 << 32, 0x200000),
-                                      (0x100000, 1 << 32), ((1 << 32) - 64, 0x200000),
-                                      (0x100000, (1 << 32) - 64)])
+@pytest.mark.parametrize(
+    "ring,cpl",
+    [
+        (0x100001, 0x200000),
+        (0x100020, 0x200000),
+        (0x100000, 0x200010),
+        (1 << 32, 0x200000),
+        (0x100000, 1 << 32),
+        ((1 << 32) - 64, 0x200000),
+        (0x100000, (1 << 32) - 64),
+    ],
+)
 def test_ring_misplaced(start, ring, cpl):
     """Not aligned, or not within the address width."""
     card = start("addr-width=32")

@@ -28,7 +28,7 @@ def test_no_interrupt_unless_asked(card):
     card.enable(irq=True)
     card.do(NOP, 0, 0, 0, F_CPL)
     assert quiet(card)
-    card.put(0, NOP, 0, 0, 0, F_IRQ)            # IRQ speaks of a completion: there is none
+    card.put(0, NOP, 0, 0, 0, F_IRQ)  # IRQ speaks of a completion: there is none
     card.ring()
     card.until(lambda: card.ch(0, "HEAD") == 2, "not done")
     assert quiet(card)
@@ -39,7 +39,7 @@ def test_no_interrupt_when_the_channel_forbids_it(card):
     card.enable(irq=False)
     card.do(NOP, 0, 0, 0, F_CPL | F_IRQ)
     assert quiet(card)
-    card.set_ch(0, "CTRL", 3)                   # switched on while running
+    card.set_ch(0, "CTRL", 3)  # switched on while running
     card.do(NOP, 0, 0, 0, F_CPL | F_IRQ)
     card.until(lambda: card.irq(0), "no interrupt")
     assert card.ch(0, "CPL_COUNT") == 2
@@ -79,7 +79,7 @@ def test_failure_interrupts_if_asked(card):
     card.enable(irq=True)
     card.do(99, 0, 0, 0, F_CPL)
     assert quiet(card)
-    card.do(99, 0, 0, 0, F_IRQ)                 # without CPL: a failure has one anyway
+    card.do(99, 0, 0, 0, F_IRQ)  # without CPL: a failure has one anyway
     card.until(lambda: card.irq(0), "no interrupt")
 
 

@@ -51,7 +51,7 @@ class Tables:
 def vtd(start):
     card = start(extra=["-device", "intel-iommu"])
     tables = Tables(card.q)
-    for base in (RING, CPL):                    # rings where they are
+    for base in (RING, CPL):  # rings where they are
         tables.map(base, base)
         tables.map(base + 0x10000, base + 0x10000)
     return card, tables
@@ -78,21 +78,23 @@ def test_scattered_pages(vtd):
     tables.on()
     data = os.urandom(pages * PAGE)
     card.q.write(BUF, data)
-    seen = b"".join(data[(pages - 1 - i) * PAGE:(pages - i) * PAGE] for i in range(pages))
+    seen = b"".join(data[(pages - 1 - i) * PAGE : (pages - i) * PAGE] for i in range(pages))
     size = pages * PAGE - 100
     card.enable()
     r = card.do(H2C, iova + 77, 5, size, F_CPL)
     assert (r.status, r.bytes) == (0, size)
-    assert card.q.read(CARD_AT + 5, size) == seen[77:77 + size]
+    assert card.q.read(CARD_AT + 5, size) == seen[77 : 77 + size]
     card.q.fill(BUF, pages * PAGE, 0)
     r = card.do(C2H, 5, iova + 77, size, F_CPL | F_CRC | F_CRC_INIT)
-    assert (r.status, r.bytes, r.crc) == (0, size, crc32c(seen[77:77 + size]))
+    assert (r.status, r.bytes, r.crc) == (0, size, crc32c(seen[77 : 77 + size]))
     back = card.q.read(BUF, pages * PAGE)
-    assert back[(pages - 1) * PAGE + 77:] == seen[77:PAGE]
+    assert back[(pages - 1) * PAGE + 77 :] == seen[77:PAGE]
 
 
-@pytest.mark.parametrize("rights,op,status", [(0, H2C, ERR_READ), (0, C2H, ERR_WRITE),
-                                              (2, H2C, ERR_READ), (1, C2H, ERR_WRITE)])
+@pytest.mark.parametrize(
+    "rights,op,status",
+    [(0, H2C, ERR_READ), (0, C2H, ERR_WRITE), (2, H2C, ERR_READ), (1, C2H, ERR_WRITE)],
+)
 def test_fault_in_the_middle(vtd, rights, op, status):
     """With the fault interrupt on: raised off the big lock it would abort QEMU."""
     card, tables = vtd
@@ -107,7 +109,7 @@ def test_fault_in_the_middle(vtd, rights, op, status):
     host = iova + 10
     r = card.do(op, *((host, 0) if op == H2C else (0, host)), 7 * PAGE)
     assert (r.status, r.fault_addr, r.bytes) == (status, iova + 5 * PAGE, 5 * PAGE - 10)
-    assert q.readl(VTD + FSTS) & 2               # the IOMMU has recorded it
+    assert q.readl(VTD + FSTS) & 2  # the IOMMU has recorded it
     assert card.do(H2C, iova, 0, PAGE).status == 0
 
 

@@ -29,10 +29,11 @@ def test_pause_is_exact(card, hold):
     assert card.peek(0, 0).seq == 0
     assert card.ch(0, "HEAD") == 0
     if hold:
-        assert card.q.read(CARD_AT + hold - 1, 1) == data[hold - 1:hold]
+        assert card.q.read(CARD_AT + hold - 1, 1) == data[hold - 1 : hold]
     if hold < total:
-        assert card.q.read(CARD_AT + hold, min(4096, total - hold)) == \
-            bytes(min(4096, total - hold))
+        assert card.q.read(CARD_AT + hold, min(4096, total - hold)) == bytes(
+            min(4096, total - hold)
+        )
     card.q.set("pause-after", OFF)
     assert card.wait().bytes == total
     assert not card.paused()
@@ -128,7 +129,7 @@ def test_fault_no_copy(card, size):
     data, on_card, back, r1, _ = round_trip(card, "no-copy", size)
     assert on_card == bytes(size)
     assert back == b"\xdd" * size
-    assert r1.crc == crc32c(data)               # the card lies consistently
+    assert r1.crc == crc32c(data)  # the card lies consistently
 
 
 @pytest.mark.parametrize("size", [3, 65536, 65537, 3 * MIB + 1])
@@ -176,7 +177,7 @@ def test_fault_hang(card):
     card.q.set("fault", "hang")
     card.put(0, H2C, BUF, 0, 10)
     card.ring()
-    card.disable()                              # a hung channel can be stopped
+    card.disable()  # a hung channel can be stopped
     card.q.set("fault", "none")
     card.enable()
     assert card.do(H2C, BUF, 0, 10).status == 0

@@ -54,21 +54,30 @@ def test_static_properties_stay(card):
 def test_memdev_is_the_hosts_own_memory(start, tmp_path):
     """What the card receives, the host sees in the file."""
     path = tmp_path / "card"
-    card = start("memdev=mem", extra=["-object", "memory-backend-file,id=mem,size=16M,share=on,"
-                                      f"mem-path={path}"])
+    card = start(
+        "memdev=mem",
+        extra=["-object", f"memory-backend-file,id=mem,size=16M,share=on,mem-path={path}"],
+    )
     assert card.reg64("CARD_SIZE") == 16 << 20
     data = os.urandom(100000)
     card.q.write(BUF, data)
     card.enable()
     assert card.do(H2C, BUF, 4097, len(data)).status == 0
     with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as m:
-        assert m[4097:4097 + len(data)] == data
+        assert m[4097 : 4097 + len(data)] == data
 
 
 def test_memdev_in_use(start):
     with pytest.raises(QemuError, match="memdev mem is in use"):
-        start("memdev=mem", extra=["-object", "memory-backend-ram,id=mem,size=16M", "-device",
-                                   "gigalock,id=first,addr=6,memdev=mem"])
+        start(
+            "memdev=mem",
+            extra=[
+                "-object",
+                "memory-backend-ram,id=mem,size=16M",
+                "-device",
+                "gigalock,id=first,addr=6,memdev=mem",
+            ],
+        )
 
 
 def test_memdev_no_power_of_two(start):
@@ -77,8 +86,9 @@ def test_memdev_no_power_of_two(start):
 
 
 def test_memdev_is_free_again_after_unplug(start):
-    card = start("memdev=mem", behind_port=True,
-                 extra=["-object", "memory-backend-ram,id=mem,size=16M"])
+    card = start(
+        "memdev=mem", behind_port=True, extra=["-object", "memory-backend-ram,id=mem,size=16M"]
+    )
     card.q.qmp("device_del", id="gl0")
     card.q.qmp("system_reset")
     card.q.wait_event("DEVICE_DELETED")

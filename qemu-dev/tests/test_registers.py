@@ -25,7 +25,7 @@ def test_limits_are_readable(start):
 
 def test_bars_are_64_bit(start):
     card = start("card-mem=1G")
-    types = {0x10: 0x4, 0x18: 0xC, 0x20: 0x4}           # 0xc: 64-bit, prefetchable
+    types = {0x10: 0x4, 0x18: 0xC, 0x20: 0x4}  # 0xc: 64-bit, prefetchable
     sizes = {0x10: GL["GL_BAR_REGS_SIZE"], 0x18: 1 << 30, 0x20: 0x1000}
     card.command(0)
     for reg, kind in types.items():
@@ -41,8 +41,8 @@ def test_capabilities(start, behind_port, kind):
     """PCI Express with FLR, power management, MSI-X with a vector a channel."""
     card = start("channels=3", behind_port=behind_port)
     express = card.pci.capability(0x10)
-    assert card.pci.read(express) >> 20 & 0xF == kind    # 0 endpoint, 9 integrated endpoint
-    assert card.pci.read(express + 4) >> 28 & 1          # function level reset
+    assert card.pci.read(express) >> 20 & 0xF == kind  # 0 endpoint, 9 integrated endpoint
+    assert card.pci.read(express + 4) >> 28 & 1  # function level reset
     assert card.pci.capability(0x01)
     msix = card.pci.capability(0x11)
     assert (card.pci.read(msix) >> 16 & 0x7FF) + 1 == 3
@@ -51,8 +51,9 @@ def test_capabilities(start, behind_port, kind):
 
 def test_advanced_error_reporting(start):
     card = start(behind_port=True)
-    answer = card.q.qmp("human-monitor-command",
-                        **{"command-line": "pcie_aer_inject_error gl0 COMP_TIME"})
+    answer = card.q.qmp(
+        "human-monitor-command", **{"command-line": "pcie_aer_inject_error gl0 COMP_TIME"}
+    )
     assert "OK" in answer
 
 
@@ -84,7 +85,7 @@ def test_every_address_of_the_register_bar_answers(card):
         card.q.ask(f"write{width} {REGS_AT + 0x14:#x} 0x11")
         card.q.ask(f"read{width} {REGS_AT + 0x14:#x}")
     assert card.reg("ID") == GL["GL_ID_MAGIC"]
-    assert card.ch(2, "STATUS") == 0                     # a channel that is not there
+    assert card.ch(2, "STATUS") == 0  # a channel that is not there
 
 
 def test_card_memory_is_plain_memory(card):

@@ -104,7 +104,7 @@ def test_flr_in_mid_transfer(card):
     hold(card)
     express = card.pci.capability(0x10)
     card.pci.write(express + 8, 0x8000)
-    assert card.pci.read(4) & 7 == 0                     # the configuration is cleared, too
+    assert card.pci.read(4) & 7 == 0  # the configuration is cleared, too
     card = Card(card.q)
     assert card.status(0)["RUNNING"] == 0
     assert card.peek(0, 0).seq == 0
@@ -161,7 +161,7 @@ def test_unplug_in_mid_transfer(start):
     q = card.q
     hold(card)
     q.qmp("device_del", id="gl0")
-    q.qmp("system_reset")           # a reset completes a pending removal
+    q.qmp("system_reset")  # a reset completes a pending removal
     q.wait_event("DEVICE_DELETED")
     with pytest.raises(QemuError):
         q.get("paused")

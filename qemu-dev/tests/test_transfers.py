@@ -12,9 +12,22 @@ MIB = 1 << 20
 
 
 @pytest.mark.parametrize("behind_port", [False, True])
-@pytest.mark.parametrize("size,host_off,card_off", [
-    (1, 0, 0), (1, 4095, 4095), (2, 4095, 1), (3, 7, 11), (63, 1, 1), (64, 0, 0), (4095, 1, 2),
-    (4097, 4095, 77), (65537, 3, 5), (3 * MIB + 13, 9, 3), (20 * MIB + 1, 1, 4097)])
+@pytest.mark.parametrize(
+    "size,host_off,card_off",
+    [
+        (1, 0, 0),
+        (1, 4095, 4095),
+        (2, 4095, 1),
+        (3, 7, 11),
+        (63, 1, 1),
+        (64, 0, 0),
+        (4095, 1, 2),
+        (4097, 4095, 77),
+        (65537, 3, 5),
+        (3 * MIB + 13, 9, 3),
+        (20 * MIB + 1, 1, 4097),
+    ],
+)
 def test_there_and_back(start, behind_port, size, host_off, card_off):
     card = start(behind_port=behind_port)
     q, data = card.q, os.urandom(size)
@@ -77,7 +90,7 @@ def test_many_segments_and_ring_wrap(card):
         for i in range(first, first + 16):
             r = card.wait()
             assert (r.status, r.cookie, r.seq) == (0, i, i + 1)
-    want = b"".join(data[p * 512:p * 512 + 512] for p in places)
+    want = b"".join(data[p * 512 : p * 512 + 512] for p in places)
     assert card.q.read(CARD_AT, len(want)) == want
 
 
@@ -88,9 +101,13 @@ def test_a_full_ring_of_the_largest_size(card):
     card.enable(log2=log2, ring=0x2000000, cpl=0x4000000)
     card.q.fill(0x4000000, 32 * n, 0)
     card.q.write(BUF, bytes(range(256)))
-    card.q.write(0x2000000, b"".join(
-        struct.pack("<HHIQQQ", H2C, F_CPL if i == n - 1 else 0, i, BUF + i % 256, i, 1)
-        for i in range(n)))
+    card.q.write(
+        0x2000000,
+        b"".join(
+            struct.pack("<HHIQQQ", H2C, F_CPL if i == n - 1 else 0, i, BUF + i % 256, i, 1)
+            for i in range(n)
+        ),
+    )
     card.tails[0] = n
     card.ring()
     r = card.wait()
@@ -127,8 +144,9 @@ def test_crc_check_value(card):
     assert card.do(H2C, BUF, 0, 9, F_CPL | F_CRC | F_CRC_INIT).crc == 0xE3069283
 
 
-@pytest.mark.parametrize("size", [1, 7, 8, 9, 255, 767, 768, 769, 4096, 12287, 12288, 12289,
-                                  262143, 262145, 600001])
+@pytest.mark.parametrize(
+    "size", [1, 7, 8, 9, 255, 767, 768, 769, 4096, 12287, 12288, 12289, 262143, 262145, 600001]
+)
 def test_crc_of_odd_sizes(card, size):
     data = os.urandom(size)
     card.q.write(BUF + 5, data)
@@ -143,7 +161,7 @@ def test_crc_runs_over_descriptors_and_chains(card):
     card.q.write(BUF, data)
     card.enable()
     card.put(0, H2C, BUF, 0, 1001, F_CRC | F_CRC_INIT)
-    card.put(0, H2C, BUF + 5000, 5000, 1000, 0)          # not part of it
+    card.put(0, H2C, BUF + 5000, 5000, 1000, 0)  # not part of it
     card.put(0, H2C, BUF + 1001, 1001, 2000, F_CRC | F_CPL)
     card.put(0, H2C, BUF + 3001, 3001, 26999, F_CRC | F_CPL)
     card.put(0, NOP, 0, 0, 0, F_CRC_INIT | F_CPL)
@@ -181,9 +199,16 @@ def test_programming_while_enabled_is_not_taken(card):
 
 def test_gigabyte_in_one_descriptor(start):
     """Past 4 GiB on both sides, with spot checks."""
-    card = start("card-mem=2G", memory="5G",
-                 extra=["-object", "memory-backend-memfd,id=ram,size=5G,share=on",
-                        "-machine", "memory-backend=ram"])
+    card = start(
+        "card-mem=2G",
+        memory="5G",
+        extra=[
+            "-object",
+            "memory-backend-memfd,id=ram,size=5G,share=on",
+            "-machine",
+            "memory-backend=ram",
+        ],
+    )
     host, size = 1 << 32, 1 << 30
     marks = {0: b"first", 123456789: b"middle", size - 4: b"last"}
     for at, text in marks.items():
@@ -192,6 +217,6 @@ def test_gigabyte_in_one_descriptor(start):
     r = card.do(H2C, host, 0x123, size, F_CPL)
     assert (r.status, r.bytes) == (0, size)
     for at, text in marks.items():
-        text = text[:size - at]
+        text = text[: size - at]
         assert card.q.read(CARD_AT + 0x123 + at, len(text)) == text
     assert card.bytes_moved(0) == size
