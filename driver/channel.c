@@ -130,10 +130,27 @@ static void gl_chan_fill(struct gl_chan *chan)
 	}
 }
 
+/* Nothing will run any more: tell those who wait in the queue. */
+static void gl_chan_drain(struct gl_chan *chan)
+{
+	struct gl_xfer *xfer;
+
+	while ((xfer = list_first_entry_or_null(&chan->queue, struct gl_xfer, node))) {
+		struct gl_fail fail = {};
+
+		gl_fail_set(&fail, GIGALOCK_REASON_DEVICE_GONE,
+			    GIGALOCK_STAGE_TRANSFER, -ENODEV, 0, xfer->length, 0);
+		list_del_init(&xfer->node);
+		gl_xfer_done(xfer, -ENODEV, &fail);
+	}
+}
+
 static void gl_chan_next(struct gl_chan *chan)
 {
 	struct gl_xfer *xfer;
 
+	if (chan->dead)
+		gl_chan_drain(chan);
 	if (chan->active || chan->dead || chan->resting)
 		return;
 	xfer = list_first_entry_or_null(&chan->queue, struct gl_xfer, node);
@@ -165,14 +182,7 @@ static void gl_chan_finish(struct gl_chan *chan, int status,
 static void gl_chan_abort(struct gl_chan *chan, int status,
 			  const struct gl_fail *fail)
 {
-	struct gl_xfer *xfer = chan->active;
-
-	if (status != -EIO && chan->running && gl_chan_read(chan, GL_CH_STATUS) != ~0U) {
-		gl_chan_stop(chan);
-		xfer->bytes = min(gl_chan_bytes(chan) - xfer->base, xfer->length);
-	} else {
-		gl_chan_stop(chan);
-	}
+	gl_chan_stop(chan);
 	gl_chan_finish(chan, status, fail);
 }
 
@@ -284,10 +294,20 @@ static void gl_chan_cancelled(struct gl_chan *chan, struct gl_xfer *xfer)
 {
 	struct gl_fail fail = {};
 
+	if (chan->active == xfer) {
+		u64 moved;
+
+		gl_chan_stop(chan);
+		/* Also what no completion has spoken of; a dead card reads ones. */
+		moved = gl_chan_bytes(chan);
+		if (moved != U64_MAX)
+			xfer->bytes = clamp(moved - xfer->base, xfer->bytes,
+					    xfer->length);
+	}
 	gl_fail_set(&fail, GIGALOCK_REASON_CANCELLED, GIGALOCK_STAGE_TRANSFER,
 		    -ECANCELED, 0, xfer->length, xfer->bytes);
 	if (chan->active == xfer)
-		gl_chan_abort(chan, -ECANCELED, &fail);
+		gl_chan_finish(chan, -ECANCELED, &fail);
 	else
 		gl_xfer_done(xfer, -ECANCELED, &fail);
 }
@@ -323,7 +343,6 @@ u64 gl_chan_progress(struct gl_chan *chan, struct gl_xfer *xfer)
 void gl_chan_kill(struct gl_chan *chan)
 {
 	struct gl_fail fail = {};
-	struct gl_xfer *xfer;
 
 	mutex_lock(&chan->lock);
 	chan->dead = true;
@@ -334,11 +353,7 @@ void gl_chan_kill(struct gl_chan *chan)
 		fail.request = chan->active->length;
 		gl_chan_finish(chan, -ENODEV, &fail);
 	}
-	while ((xfer = list_first_entry_or_null(&chan->queue, struct gl_xfer, node))) {
-		list_del_init(&xfer->node);
-		fail.request = xfer->length;
-		gl_xfer_done(xfer, -ENODEV, &fail);
-	}
+	gl_chan_drain(chan);
 	mutex_unlock(&chan->lock);
 }
 

@@ -226,14 +226,21 @@ static int gl_mmap(struct file *filp, struct vm_area_struct *vma)
 static __poll_t gl_poll(struct file *filp, poll_table *table)
 {
 	struct gl_file *file = filp->private_data;
+	struct gl_card *card = file->card;
 	__poll_t mask = 0;
+	int idx;
 
 	poll_wait(filp, &file->wait, table);
+	/* Look at the rings, too: an interrupt may have been lost. */
+	idx = srcu_read_lock(&card->srcu);
+	if (!READ_ONCE(card->gone))
+		gl_card_reap(card);
+	srcu_read_unlock(&card->srcu, idx);
 	spin_lock(&file->done_lock);
 	if (!list_empty(&file->done))
 		mask = EPOLLIN | EPOLLRDNORM;
 	spin_unlock(&file->done_lock);
-	if (READ_ONCE(file->card->gone))
+	if (READ_ONCE(card->gone))
 		mask |= EPOLLHUP | EPOLLERR;
 	return mask;
 }
@@ -302,6 +309,8 @@ void gl_files_detach(struct gl_card *card)
 		unmap_mapping_range(file->mapping, 0, 0, 1);
 		xa_for_each(&file->locks, id, lock)
 			gl_lock_detach(lock);
+		/* Who polls with nothing under way learns it here. */
+		wake_up_all(&file->wait);
 	}
 	mutex_unlock(&card->files_lock);
 }

@@ -4,6 +4,7 @@
  * nothing but NULL, so the reason is what can be observed at that moment.
  */
 #include <linux/mm.h>
+#include <linux/vmstat.h>
 
 #include "gl.h"
 
@@ -11,11 +12,16 @@ static int gl_coherent_lock(struct gl_lock *lock, u64 user_addr,
 			    struct gl_fail *fail)
 {
 	struct gl_card *card = lock->card;
-	u64 available = si_mem_available() << PAGE_SHIFT;
+	u64 available = (u64)global_zone_page_state(NR_FREE_PAGES) << PAGE_SHIFT;
 	size_t buddy = gl_buddy_max();
 	u64 ram = (u64)totalram_pages() << PAGE_SHIFT;
 	int err;
 
+	/* Behind an IOMMU it would be tried page by page, down to the OOM killer. */
+	if (gl_card_translates(card) && lock->bytes > ram)
+		return gl_fail_set(fail, GIGALOCK_REASON_RAM_TOO_SMALL,
+				   GIGALOCK_STAGE_ALLOCATE, -ENOMEM, ram,
+				   lock->bytes, available);
 	/*
 	 * No warning: the allocator would print a stack trace for what we are
 	 * about to report in words.
@@ -32,9 +38,7 @@ static int gl_coherent_lock(struct gl_lock *lock, u64 user_addr,
 					   GIGALOCK_STAGE_ALLOCATE, -EINTR, 0,
 					   lock->bytes, 0);
 		if (gl_card_translates(card))
-			return gl_fail_set(fail, lock->bytes > ram ?
-					   GIGALOCK_REASON_RAM_TOO_SMALL :
-					   GIGALOCK_REASON_NO_MEMORY,
+			return gl_fail_set(fail, GIGALOCK_REASON_NO_MEMORY,
 					   GIGALOCK_STAGE_ALLOCATE, err, ram,
 					   lock->bytes, available);
 		if (lock->bytes > buddy)

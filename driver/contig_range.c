@@ -175,8 +175,6 @@ static int gl_contig_map(struct gl_lock *lock, unsigned long pfn,
 {
 	struct device *dev = gl_dev(lock->card);
 	size_t most = dma_max_mapping_size(dev);
-	u64 top = gl_card_dma_limit(lock->card);
-	u64 last = PFN_PHYS(pfn) + lock->bytes - 1;
 	int err = gl_inject(lock->card, GL_INJECT_MAP);
 
 	if (!err) {
@@ -191,12 +189,9 @@ static int gl_contig_map(struct gl_lock *lock, unsigned long pfn,
 		return gl_fail_set(fail, GIGALOCK_REASON_SWIOTLB_SEGMENT,
 				   GIGALOCK_STAGE_DMA_MAP, err, most,
 				   lock->bytes, most);
-	if (!gl_card_translates(lock->card) && last > top) {
-		gl_fail_set(fail, GIGALOCK_REASON_ADDRESS_WIDTH,
-			    GIGALOCK_STAGE_DMA_MAP, -ERANGE, top, last, 0);
-		fail->unit = GIGALOCK_UNIT_ADDRESS;
-		return -ERANGE;
-	}
+	if (most != SIZE_MAX)
+		return gl_fail_set(fail, GIGALOCK_REASON_SWIOTLB_FULL,
+				   GIGALOCK_STAGE_DMA_MAP, err, 0, lock->bytes, 0);
 	return gl_fail_set(fail, GIGALOCK_REASON_DMA_MAP, GIGALOCK_STAGE_DMA_MAP,
 			   err, 0, lock->bytes, 0);
 }

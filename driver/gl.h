@@ -92,6 +92,7 @@ void gl_failure_to_user(u64 addr, const struct gigalock_failure *failure);
 enum gl_inject_point {
 	GL_INJECT_ACCOUNT,
 	GL_INJECT_METADATA,
+	GL_INJECT_BATCH,
 	GL_INJECT_ALLOC,
 	GL_INJECT_PIN,
 	GL_INJECT_TABLE,
@@ -201,6 +202,8 @@ struct gl_file {
 	struct mutex lock;		/* the two tables */
 	struct xarray locks;
 	struct xarray xfers;
+	u32 next_lock;			/* ids go round: one given back is not */
+	u32 next_xfer;			/* soon another's */
 	unsigned int nr_xfers;
 	spinlock_t done_lock;		/* the list, and the state of its transfers */
 	struct list_head done;		/* of gl_xfer, finished, not reaped */
@@ -321,6 +324,7 @@ int gl_xfer_cancel(struct gl_file *file, u32 id);
 int gl_xfer_progress(struct gl_file *file, struct gigalock_progress *arg);
 void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail);
 void gl_xfer_put(struct gl_xfer *xfer);
+void gl_card_reap(struct gl_card *card);
 void gl_xfer_release_all(struct gl_file *file);
 
 #endif /* GIGALOCK_GL_H */

@@ -18,6 +18,7 @@ static struct dentry *gl_debugfs_root;
 static const char * const gl_inject_names[GL_INJECT_POINTS] = {
 	[GL_INJECT_ACCOUNT] = "account",
 	[GL_INJECT_METADATA] = "metadata",
+	[GL_INJECT_BATCH] = "batch",
 	[GL_INJECT_ALLOC] = "alloc",
 	[GL_INJECT_PIN] = "pin",
 	[GL_INJECT_TABLE] = "table",

@@ -135,10 +135,11 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 	arg->segments = lock->segments;
 	arg->longest_segment = lock->longest;
 	mutex_lock(&file->lock);
-	err = xa_alloc(&file->locks, &lock->id, lock,
-		       XA_LIMIT(1, BIT(63 - GL_MMAP_SHIFT) - 1), GFP_KERNEL_ACCOUNT);
+	err = xa_alloc_cyclic(&file->locks, &lock->id, lock,
+			      XA_LIMIT(1, BIT(63 - GL_MMAP_SHIFT) - 1),
+			      &file->next_lock, GFP_KERNEL_ACCOUNT);
 	mutex_unlock(&file->lock);
-	if (err) {
+	if (err < 0) {
 		gl_lock_put(lock);
 		return gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
 				   GIGALOCK_STAGE_TABLE, err, 0, sizeof(void *), 0);

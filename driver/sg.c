@@ -101,8 +101,11 @@ static int gl_sg_pin_why(struct gl_lock *lock, struct gl_fail *fail, int err,
 		break;
 	case -ENOMEM:
 	case -EAGAIN:
-		reason = fatal_signal_pending(current) ?
-			 GIGALOCK_REASON_KILLED : GIGALOCK_REASON_NO_MEMORY;
+		reason = GIGALOCK_REASON_NO_MEMORY;
+		if (fatal_signal_pending(current)) {
+			reason = GIGALOCK_REASON_KILLED;
+			err = -EINTR;
+		}
 		break;
 	case -EFAULT:
 		reason = gl_sg_look(addr, write);
@@ -127,7 +130,7 @@ static int gl_sg_pin(struct gl_lock *lock, struct gl_sg *sg, u64 user_addr,
 	struct page **batch;
 	int err;
 
-	err = gl_inject(lock->card, GL_INJECT_METADATA);
+	err = gl_inject(lock->card, GL_INJECT_BATCH);
 	batch = err ? NULL : (struct page **)__get_free_page(GFP_KERNEL_ACCOUNT);
 	if (!batch)
 		return gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,

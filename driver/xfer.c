@@ -146,13 +146,14 @@ int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
 		fail->err = -EAGAIN;
 		err = -EAGAIN;
 	} else {
-		err = xa_alloc(&file->xfers, &xfer->id, xfer, XA_LIMIT(1, INT_MAX),
-			       GFP_KERNEL_ACCOUNT);
-		if (err)
+		err = xa_alloc_cyclic(&file->xfers, &xfer->id, xfer,
+				      XA_LIMIT(1, INT_MAX), &file->next_xfer,
+				      GFP_KERNEL_ACCOUNT);
+		if (err < 0)
 			gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
 				    GIGALOCK_STAGE_TABLE, err, 0, sizeof(void *), 0);
 	}
-	if (!err) {
+	if (err >= 0) {
 		/*
 		 * Under the mutex: nobody can reap and free it by guessing its
 		 * id before it is in its channel.
@@ -227,7 +228,7 @@ static struct gl_xfer *gl_xfer_take(struct gl_file *file, struct gl_xfer *xfer)
 	return xfer;
 }
 
-static void gl_card_reap(struct gl_card *card)
+void gl_card_reap(struct gl_card *card)
 {
 	unsigned int i;
 

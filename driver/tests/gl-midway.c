@@ -14,11 +14,15 @@
  *             cancel  cancel, reap, unlock
  *             wait    wait for the end, whatever it is
  *             fork    a child that holds the file open too; parent exits
+ *             nomem   a second transfer, submitted while the driver is out of
+ *                     memory for it (fault injection), fails with its reason
+ *             poll    poll() until the end, or until the card is gone
  *
  * Lines it prints: "half-way BYTES of TOTAL", then "status ERRNO bytes N" when
  * a transfer was reaped, "done" at the end. Exit code 0: all as expected.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
@@ -170,6 +174,29 @@ int main(int argc, char **argv)
 		if (ioctl(fd, GIGALOCK_IOC_SUBMIT, &sub))
 			bail("SUBMIT after CANCEL");
 	} else if (!strcmp(action, "wait")) {
+		reap();
+	} else if (!strcmp(action, "nomem")) {
+		struct gigalock_failure why = { .size = sizeof(why) };
+		FILE *inject = fopen("/sys/kernel/debug/gigalock/gigalock0/inject", "w");
+
+		if (!inject || fputs("metadata 12", inject) < 0 || fclose(inject))
+			bail("fault injection");
+		sub.failure_addr = (uintptr_t)&why;
+		if (!ioctl(fd, GIGALOCK_IOC_SUBMIT, &sub) || errno != ENOMEM)
+			bail("SUBMIT without memory was not refused");
+		printf("reason %u stage %u\n", why.reason, why.stage);
+		cancel();
+		if (reap() != ECANCELED)
+			bail("status of a cancelled transfer");
+	} else if (!strcmp(action, "poll")) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+
+		if (poll(&p, 1, 0) != 0)
+			bail("poll() has something before anything is done");
+		if (poll(&p, 1, 60000) != 1)
+			bail("poll()");
+		printf("poll%s%s\n", p.revents & POLLIN ? " in" : "",
+		       p.revents & POLLHUP ? " hup" : "");
 		reap();
 	} else if (!strcmp(action, "fork")) {
 		if (fork() == 0) {

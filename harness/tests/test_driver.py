@@ -240,8 +240,8 @@ def test_unbinding_half_way_ends_the_transfer(guest: Guest, strategy: str) -> No
         )
         assert r.code == 0, r.stderr
         out = wait_gone(guest)
-        # Told either by the transfer's status or, if it came too late, by the call.
-        assert "status 19 " in out or "wait errno 19" in out, out
+        # Told either by the transfer's status (device-gone) or, if it came too late, by the call.
+        assert re.search(r"status 19 .*reason 24$", out, re.M) or "wait errno 19" in out, out
     finally:
         hold_at(guest, OFF)
         guest.run("cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind")
@@ -257,11 +257,65 @@ def test_function_reset_half_way(guest: Guest) -> None:
         assert r.code == 0, r.stderr
         hold_at(guest, OFF)
         out = wait_gone(guest)
-        assert "status 125 " in out, out  # ECANCELED
+        assert re.search(r"status 125 .*reason 23$", out, re.M), out  # ECANCELED, cancelled
     finally:
         hold_at(guest, OFF)
     assert guest.run("gigalock xfer -q --size 8M --strategy sg").code == 0
     assert_nothing_left(guest, before)
+
+
+def test_bus_mastering_off_half_way(guest: Guest) -> None:
+    """The card can't reach memory any more: a device error, with the card's own code."""
+    config = "$(ls -d /sys/bus/pci/drivers/gigalock/0000:*)/config"
+    before = memory(guest)
+    try:
+        half_way(guest, "sg", "wait")
+        # The command register without its bus master bit; then as it was.
+        r = guest.run(
+            f"c={config}; old=$(dd if=$c bs=1 skip=4 count=1 2>/dev/null | hexdump -e '1/1 \"%d\"');"
+            " printf \"\\\\$(printf %o $((old & ~4)))\" | dd of=$c bs=1 seek=4 conv=notrunc 2>&1;"
+            " sleep 1; printf \"\\\\$(printf %o $old)\" | dd of=$c bs=1 seek=4 conv=notrunc 2>&1"
+        )
+        assert r.code == 0, r.stdout
+        out = wait_gone(guest)
+        assert re.search(r"status 5 .*reason 21$", out, re.M), out  # EIO, device-error
+        log = json.loads(guest.run("gigalock failures --json").stdout)["failures"]
+        assert (log[-1]["reason"], log[-1]["request"]) == ("device-error", 8)  # GL_ERR_BUS_MASTER
+    finally:
+        hold_at(guest, OFF)
+    assert guest.run("gigalock xfer -q --size 8M --strategy sg").code == 0
+    assert_nothing_left(guest, before)
+
+
+def test_a_transfer_without_memory_for_it(guest: Guest) -> None:
+    before = memory(guest)
+    try:
+        half_way(guest, "sg", "nomem")
+        out = wait_gone(guest)
+        assert "reason 14 stage 6" in out and "done" in out, out
+    finally:
+        hold_at(guest, OFF)
+    assert_nothing_left(guest, before)
+
+
+def test_poll(guest: Guest) -> None:
+    """Ready when the transfer is done, and when the card goes."""
+    try:
+        half_way(guest, "sg", "poll")
+        assert "poll" not in guest.run("sleep 0.5; cat /tmp/out").stdout
+        hold_at(guest, OFF)
+        out = wait_gone(guest)
+        assert "poll in\n" in out and "status 0 " in out, out
+        half_way(guest, "sg", "poll")
+        guest.run(
+            "cd /sys/bus/pci/drivers/gigalock && d=$(ls -d 0000:*) &&"
+            " echo $d > unbind && echo $d > /tmp/slot",
+            timeout=30,
+        )
+        assert "poll in hup" in wait_gone(guest)
+    finally:
+        hold_at(guest, OFF)
+        guest.run("test -e /dev/gigalock0 || cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind")
 
 
 def test_lost_interrupts_cost_time_not_the_transfer(guest: Guest) -> None:

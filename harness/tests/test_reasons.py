@@ -67,6 +67,7 @@ INJECTED = [
     ("contig-range", "alloc", errno.EINTR, "killed", "allocate"),
     ("contig-range", "map", errno.EIO, "dma-map", "dma-map"),
     ("sg", "metadata", errno.ENOMEM, "kernel-metadata", "table"),
+    ("sg", "batch", errno.ENOMEM, "kernel-metadata", "pin"),
     ("sg", "account", errno.EPERM, "memlock-limit", "account"),
     ("sg", "account", errno.ENOMEM, "memlock-limit", "account"),
     ("sg", "pin", errno.ENOMEM, "no-memory", "pin"),
@@ -143,21 +144,54 @@ def test_memlock_limit(guest: Guest) -> None:
     assert tool(guest, "lock --size 64M --strategy sg", prefix="ulimit -l 8192;")["ok"] is True
 
 
-def test_no_free_block_and_no_memory(guest: Guest) -> None:
-    """RAM is held by someone else: blocks of 4 MiB, ranges and free pages run out in turn."""
-    guest.run("gigalock lock --size 700M --strategy sg --hold 300 >/tmp/hold 2>&1 &")
+def hold(g: Guest, command: str, locks: int) -> None:
+    """A lock in the background, until it is there."""
+    g.run(f"gigalock lock {command} --hold 300 >/tmp/hold 2>&1 &")
     for _ in range(60):
-        if tool(guest, "info")["locks"]:
-            break
-        guest.run("sleep 0.5")
+        if tool(g, "info")["locks"] >= locks:
+            return
+        g.run("sleep 0.5")
+    pytest.fail("no lock: " + g.run("cat /tmp/hold").stdout)
+
+
+def let_go(g: Guest) -> None:
+    g.run("kill $(pidof gigalock)")
+    for _ in range(60):
+        if not tool(g, "info")["locks"]:
+            return
+        g.run("sleep 0.2")
+    pytest.fail("a lock stays")
+
+
+def test_no_memory(guest: Guest) -> None:
+    """Less than all of RAM, more than is free: the search stops before the machine is empty."""
+    why = failure(guest, "900M", "contig-range")
+    assert (why["reason"], why["stage"], why["errno"]) == ("no-memory", "allocate", errno.ENOMEM)
+    # What is told to be there, is there.
+    assert 512 << 20 < why["available"] < 900 << 20
+    assert tool(guest, f"lock --size {why['available']} --strategy contig-range")["ok"] is True
+
+
+def test_no_free_block(guest: Guest) -> None:
+    """Blocks of 4 MiB run out while single pages are left."""
+    hold(guest, "--size 760M --strategy sg", 1)
     try:
-        why = failure(guest, "512M", "contig-range")
-        assert why["reason"] in ("no-free-range", "no-memory")
-        # What is told to be there, is there.
-        assert 0 < why["available"] < 512 << 20
-        assert tool(guest, f"lock --size {why['available']} --strategy contig-range")["ok"] is True
+        for n in range(60):
+            answer = tool(guest, "lock --size 4M --strategy coherent")
+            if not answer["ok"]:
+                break
+            hold(guest, "--size 4M --strategy coherent", n + 2)
+        else:
+            pytest.fail("240 MiB of blocks where 200 are free")
+        why = answer["failure"]
+        assert (why["reason"], why["stage"], why["errno"]) == (
+            "no-free-block",
+            "allocate",
+            errno.ENOMEM,
+        )
+        assert why["available"] > 4 << 20
     finally:
-        guest.run("kill $(pidof gigalock)")
+        let_go(guest)
 
 
 def test_no_free_range_across_a_hole(tmp_path: Path) -> None:
@@ -193,8 +227,24 @@ def test_swiotlb_segment_and_full(tmp_path: Path) -> None:
         why = failure(g, "256M", "sg")
         assert (why["reason"], why["stage"]) == ("swiotlb-full", "dma-map")
         assert tool(g, "lock --size 16M --strategy sg")["ok"] is True
+        hold(g, "--size 50M --strategy sg", 1)
+        for n in range(128):  # one piece each, until the pool is full
+            answer = tool(g, "lock --size 256K --strategy contig-range")
+            if not answer["ok"]:
+                break
+            hold(g, "--size 256K --strategy contig-range", n + 2)
+        assert answer["failure"]["reason"] == "swiotlb-full", answer
+        let_go(g)
         got = tool(g, "xfer --size 16M --strategy sg")
         assert got["verified"] is True, got
+
+
+def test_coherent_behind_an_iommu(tmp_path: Path) -> None:
+    """Any pages will do: what remains is RAM itself."""
+    with boot(tmp_path, 512, iommu="intel") as g:
+        assert tool(g, "lock --size 64M --strategy coherent")["ok"] is True
+        why = failure(g, "1G", "coherent")
+        assert (why["reason"], why["stage"]) == ("ram-too-small", "allocate")
 
 
 def test_address_width(tmp_path: Path) -> None:

@@ -193,7 +193,8 @@ struct gigalock_info {
  * @user_addr: SG: start of the caller's memory, any alignment; else 0
  * @failure_addr: a struct gigalock_failure to fill when the call fails, or 0.
  *	Its size must be set by the caller
- * @id: out: names the lock in the other calls, on this open file only
+ * @id: out: names the lock in the other calls, on this open file only. Ids go
+ *	round: one that was given back is not soon another's
  * @segments: out: pieces the device sees
  * @mmap_offset: out: offset for mmap(); COHERENT, CONTIG_RANGE only, else 0
  * @longest_segment: out: bytes of the longest piece
@@ -208,8 +209,10 @@ struct gigalock_info {
  *   EBUSY   no-free-range
  *   EINTR   killed
  *   EPERM   memlock-limit of 0
- *   EFAULT  bad-address, read-only, unpinnable
- *   EIO     dma-map, swiotlb-segment, swiotlb-full
+ *   EFAULT  bad-address, read-only; unpinnable (or EOPNOTSUPP, EBUSY: what the
+ *           kernel said of that kind of page)
+ *   EIO     swiotlb-segment, swiotlb-full; dma-map (or another errno that the
+ *           DMA API gave)
  *   ERANGE  address-width
  *   EINVAL  bad-size, bad-strategy, bad-argument
  */
@@ -283,7 +286,8 @@ struct gigalock_sync {
  * @card_offset: start within card memory
  * @cookie: given back by WAIT
  * @failure_addr: as in struct gigalock_lock
- * @xfer: out: names the transfer, on this open file only
+ * @xfer: out: names the transfer, on this open file only; goes round as the
+ *	ids of locks do
  * @reserved: 0
  *
  * Returns at once. At most GIGALOCK_MAX_XFERS may be unreaped on a file.
