@@ -5,6 +5,9 @@
 TOP    := $(abspath $(dir $(lastword $(MAKEFILE_LIST))))
 BUILD  ?= $(TOP)/build
 GIGALOCK_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gigalock
+# Parts are made from within their folders, so a relative path would be another.
+override BUILD := $(abspath $(BUILD))
+override GIGALOCK_CACHE := $(abspath $(GIGALOCK_CACHE))
 PYTHON ?= /usr/bin/python3
 STARTED := $(shell date +%s)
 # "Clean" is a machine whose cache never held what we build.
@@ -15,16 +18,25 @@ TESTS  ?= qemu-dev/tests guest-image/tests userlib/tests harness/tests
 JOBS   ?= 2
 
 # What is said on the command line reaches the parts by the environment, as a
-# default: RAM=, DRIVER= or TESTS= mean nothing there.
+# default. These are for this file alone; a part that has a variable of the same
+# name means something else by it.
 MAKEOVERRIDES :=
+unexport RAM KERNEL DRIVER DEVICE_OPTS DEMO_ARGS TESTS KDIR OUT
 export BUILD GIGALOCK_CACHE
 export GIGALOCK_BUILD := $(BUILD)
 export PYTHONPATH := $(TOP)/harness
 export PYTHONDONTWRITEBYTECODE := 1
 
+# Compilers, mktemp, Python and pytest all ask TMPDIR: nothing is written outside
+# build/ and the cache.
+export TMPDIR := $(BUILD)/tmp
+ifneq ($(filter-out help deps clean distclean,$(or $(MAKECMDGOALS),help)),)
+$(shell mkdir -p $(TMPDIR))
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help deps all kernel device driver userlib image demo test test-full \
-	shell lint coverage clean distclean
+	shell lint clean distclean
 
 help:		## this list
 	@echo "gigalock: lock large DMA buffers, see why it fails, without hardware"
@@ -60,7 +72,7 @@ demo: all	## lock 1 GiB in guests of 5 sizes by 3 strategies; report in build/de
 test: all	## run every test: units, device, library, guests (15 minutes at most)
 	@$(TOP)/scripts/run-tests $(TESTS)
 
-test-full: test	## what takes longer too: debootstraps of Debian 12 and 13
+test-full: test	## make test, then what it leaves out: debootstraps of Debian 12 and 13
 	@$(PYTHON) -m pytest -p no:cacheprovider -m full $(TOP)/harness/tests
 
 shell: all	## a prompt in a guest: RAM=2G, DRIVER=path/to/other.ko, DEVICE_OPTS=...

@@ -16,7 +16,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from . import qemu_args
+from . import places, qemu_args
 from .errors import GuestError
 from .qemu_args import GuestConfig
 
@@ -55,7 +55,7 @@ def probe(cfg: GuestConfig, qemu: str, seconds: float = PROBE_SECONDS) -> tuple[
         qemu=qemu,
         put_files={},
     )
-    with tempfile.TemporaryDirectory(prefix="gigalock-kvm-") as d:
+    with tempfile.TemporaryDirectory(prefix="kvm-", dir=places.tmp_dir()) as d:
         try:
             with Guest(trial, log_dir=Path(d)) as guest:
                 return True, f"a guest booted with KVM in {guest.boot_s:.1f} s"
@@ -72,7 +72,7 @@ def choose(cfg: GuestConfig, qemu: str) -> str:
         return given
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "tcg"
-    folder = qemu_args.cache_dir() / "accel"
+    folder = places.cache_dir() / "accel"
     folder.mkdir(parents=True, exist_ok=True)
     answer = folder / f"{_key(cfg, qemu)}.json"
     # Guests side by side: one probes, the others wait for its answer.

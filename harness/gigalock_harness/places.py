@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Where the upper layer of the harness finds the other parts of the project."""
+"""Where the harness finds the other parts of the project, what is built, and the cache."""
 
 from __future__ import annotations
 
@@ -17,6 +17,21 @@ def build_dir() -> Path:
     """The build folder: $GIGALOCK_BUILD, or $BUILD as the makefiles call it, else <top>/build."""
     given = os.environ.get("GIGALOCK_BUILD") or os.environ.get("BUILD")
     return Path(given).resolve() if given else TOP / "build"
+
+
+def cache_dir() -> Path:
+    """The cache: $GIGALOCK_CACHE, else where the scripts and makefiles put it."""
+    given = os.environ.get("GIGALOCK_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gigalock"
+
+
+def tmp_dir() -> Path:
+    """For what is gone again soon; nothing is written outside the build folder and the cache."""
+    folder = build_dir() / "tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def host_tool() -> Path:

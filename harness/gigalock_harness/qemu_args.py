@@ -13,8 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
-from . import places
 from .errors import GuestError
+from .places import build_dir
 
 MIN_QEMU = (7, 2)
 MAX_RAM_MIB = 1 << 24  # 16 TiB: what QEMU's q35 takes
@@ -65,19 +65,6 @@ class GuestConfig:
         for word in [*self.cmdline_extra, *self.driver_params]:
             if not word or "\n" in word or "\0" in word:
                 raise GuestError(f"{word!r} is no word for a kernel command line")
-
-
-def build_dir() -> Path:
-    """$GIGALOCK_BUILD, else what the makefiles use."""
-    given = os.environ.get("GIGALOCK_BUILD")
-    return Path(given).resolve() if given else places.build_dir()
-
-
-def cache_dir() -> Path:
-    given = os.environ.get("GIGALOCK_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gigalock"
 
 
 def parse_version(text: str) -> tuple[int, int, int]:

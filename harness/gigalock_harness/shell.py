@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from . import accel, qemu_args
+from . import accel, places, qemu_args
 from .errors import GuestError
 from .initrd import PARAMETERS, make_initrd
 from .qemu_args import DEFAULT_DEVICE, GuestConfig
@@ -96,7 +96,7 @@ def run(cfg: GuestConfig) -> int:
     qemu = qemu_args.find_qemu(cfg)
     qemu_args.qemu_version(qemu)
     how = accel.choose(cfg, qemu)
-    with tempfile.TemporaryDirectory(prefix="gigalock-shell-") as d:
+    with tempfile.TemporaryDirectory(prefix="shell-", dir=places.tmp_dir()) as d:
         if cfg.driver_params:
             words = Path(d, "params")
             words.write_text(" ".join(cfg.driver_params) + "\n")

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from gigalock_harness import accel, qemu_args
+from gigalock_harness import accel, places
 from gigalock_harness.errors import GuestError
 from gigalock_harness.guest import Guest
 from guests import plain
@@ -91,4 +91,4 @@ def test_unreadable_answer_is_no_answer(own_cache: Path, monkeypatch: pytest.Mon
     answer.write_text("{broken")
     assert accel.choose(plain(), QEMU) == "tcg"
     assert len(asked) == 2
-    assert qemu_args.cache_dir() == own_cache
+    assert places.cache_dir() == own_cache

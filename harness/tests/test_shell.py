@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gigalock_harness import qemu_args
+from gigalock_harness import places
 
 SECONDS = 90.0
 
@@ -48,15 +48,22 @@ class Terminal:
         return self.until(answer)
 
 
+def environment(**more: str) -> dict[str, str]:
+    """Ours, without what a make that runs the tests has put there for its own makes."""
+    return {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))} | more
+
+
 @contextlib.contextmanager
-def shell(*options: str) -> Iterator[Terminal]:
+def on_terminal(*command: str) -> Iterator[Terminal]:
     here, there = pty.openpty()
     process = subprocess.Popen(
-        [sys.executable, "-m", "gigalock_harness", "shell", *options],
+        command,
         stdin=there,
         stdout=there,
         stderr=there,
         start_new_session=True,
+        cwd=places.TOP,
+        env=environment(),
     )
     os.close(there)
     try:
@@ -66,6 +73,10 @@ def shell(*options: str) -> Iterator[Terminal]:
             process.terminate()
         process.wait(timeout=20)
         os.close(here)
+
+
+def shell(*options: str) -> contextlib.AbstractContextManager[Terminal]:
+    return on_terminal(sys.executable, "-m", "gigalock_harness", "shell", *options)
 
 
 def test_prompt(tmp_path: Path) -> None:
@@ -96,10 +107,12 @@ def other_driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '{ pr_info("another driver, number %d\\n", number); return 0; }\n'
         'module_init(other_init);\nMODULE_LICENSE("GPL");\n'
     )
-    kdir = qemu_args.build_dir() / "guest-image/kernels/stock/build"
-    env = {k: v for k, v in os.environ.items() if not k.startswith("MAKE")}
+    kdir = places.build_dir() / "guest-image/kernels/stock/build"
     subprocess.run(
-        ["make", "-C", kdir, f"M={folder}", "modules"], check=True, env=env, capture_output=True
+        ["make", "-C", kdir, f"M={folder}", "modules"],
+        check=True,
+        env=environment(),
+        capture_output=True,
     )
     return folder / "other.ko"
 
@@ -164,3 +177,58 @@ def test_property_that_does_not_exist() -> None:
     )
     assert done.returncode == 1
     assert "colour" in done.stderr
+
+
+def make(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "-s", f"BUILD={places.build_dir()}", *words],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        cwd=places.TOP,
+        env=environment(**more),
+    )
+
+
+def test_make_shell_with_a_driver_beside_it(tmp_path: Path) -> None:
+    """As a person says it: a path from where they stand, and whatever module lies there."""
+    copy = tmp_path / "mine.ko"
+    words, other = b"locks large DMA buffers", b"LOCKS LARGE DMA BUFFERS"
+    ours = (places.build_dir() / "driver" / "gigalock.ko").read_bytes()
+    assert words in ours
+    copy.write_bytes(ours.replace(words, other))
+    with on_terminal(
+        "make",
+        "-s",
+        f"BUILD={places.build_dir()}",
+        "shell",
+        "RAM=512M",
+        f"DRIVER={os.path.relpath(copy, places.TOP)}",
+        "DEVICE_OPTS=card-mem=8M",
+    ) as t:
+        greeting = t.until(r"guest:~# ", seconds=180)
+        assert "Card: /dev/gigalock0" in greeting
+        t.ask(f"grep -c '{other.decode()}' /lib/modules/gigalock.ko", r"\n[1-9]\d*\n")
+        t.ask("gigalock info | grep -c '8 MiB'", r"\n[1-9]\d*\n")
+        t.ask("awk '/MemTotal/ { print $2 < 512 * 1024 }' /proc/meminfo", r"\n1\n")
+        t.type("exit\r")
+        assert t.process.wait(timeout=SECONDS) == 0
+
+
+def test_make_shell_with_a_kernel_that_does_not_exist() -> None:
+    """KERNEL= is the shell's; the driver's makefile has a variable of that name."""
+    done = make("shell", "KERNEL=none-such")
+    assert done.returncode == 2
+    assert "no kernel 'none-such'" in done.stderr, done.stderr
+    assert "no kernel headers" not in done.stderr
+    assert not (places.build_dir() / "driver" / "none-such").exists()
+
+
+def test_what_the_environment_says_to_others_is_not_for_the_parts(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = {"KERNEL": "none-such", "KDIR": "/nonexistent", "OUT": str(out), "RAM": "lots"}
+    done = make("all", **words)
+    assert done.returncode == 0, done.stderr
+    assert not out.exists()

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The front door: make help, and what the makefile says of itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from gigalock_harness.places import TOP
+
+MAKEFILE = (TOP / "Makefile").read_text()
+
+
+def make(*words: str) -> str:
+    return subprocess.run(
+        ["make", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        cwd=TOP,
+        env={k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))},
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def listed() -> dict[str, str]:
+    """Targets and what make help says of them; it is what make alone says, too."""
+    text = make("help")
+    assert text == make()
+    return dict(re.findall(r"^([a-z][a-z-]*) {2,}(\S.*)$", text, re.M))
+
+
+def test_help_lists_every_target(listed: dict[str, str]) -> None:
+    phony = re.search(r"^\.PHONY: ((?:.*\\\n)*.*)", MAKEFILE, re.M)
+    assert phony
+    targets = set(phony[1].replace("\\\n", " ").split())
+    rules = set(re.findall(r"^([a-z][a-z-]*):(?!=)", MAKEFILE, re.M))
+    assert {"demo", "test", "shell", "help"} <= rules
+    assert targets == rules == set(listed)
+
+
+def test_help_says_what_test_leaves_out(listed: dict[str, str]) -> None:
+    assert "every test" in listed["test"]
+    assert "leaves out" in listed["test-full"] and "make test" in listed["test-full"]
+    # ... and so it is: what pytest.ini leaves out is what test-full asks for.
+    assert 'addopts = -m "not full"' in (TOP / "pytest.ini").read_text()
+    assert re.search(r"^test-full:.*\n\t.*pytest.* -m full ", MAKEFILE, re.M)
+
+
+def test_help_builds_nothing(tmp_path: Path) -> None:
+    build = tmp_path / "build"
+    make("help", f"BUILD={build}")
+    assert not build.exists()
+
+
+@pytest.mark.parametrize("variable", ["BUILD", "GIGALOCK_CACHE"])
+def test_relative_folders_are_one_folder_for_all_parts(tmp_path: Path, variable: str) -> None:
+    """Each part is made from within its own folder."""
+    where = tmp_path / "there"
+    relative = os.path.relpath(where, TOP)
+    said = make("where", f"{variable}={relative}", "--eval", f"where: ; @echo $({variable})")
+    assert said == f"{where}\n"
