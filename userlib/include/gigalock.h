@@ -25,10 +25,14 @@
  * Threads
  * Different objects may be used by different threads at any time, also two
  * locks or transfers of one card. One object may be used by one thread at a
- * time, except: glk_xfer_cancel() and glk_xfer_progress() may run while another
- * thread is in glk_xfer_wait() on the same transfer, and every glk_card_
- * function except glk_card_close() may run in several threads. Functions that
+ * time, except: glk_xfer_wait(), glk_xfer_cancel() and glk_xfer_progress() may
+ * run in several threads on the same transfer, and every glk_card_ function
+ * except glk_card_close() in several threads on the same card. Functions that
  * take no object (text, pattern, CRC) may be used freely.
+ *
+ * A transfer is reaped once. Of several threads that wait for it, one gets its
+ * result and the others -EALREADY. It is freed by one thread, when no other is
+ * inside a call with it.
  *
  * fork()
  * Memory that the library allocates for strategy sg is not passed on to a
@@ -382,7 +386,8 @@ GLK_API int glk_xfer_submit(struct glk_lock *lock,
  * @failure: why waiting failed, or why the transfer did
  * Returns 0 when it finished well. When it finished badly, result->status and
  * the return value are that errno (-EIO device-error, -ECANCELED, -ENODEV).
- * -ETIMEDOUT and -EINTR: not finished, it goes on. -EALREADY: reaped before.
+ * -ETIMEDOUT and -EINTR: not finished, it goes on. -EALREADY: reaped before, or
+ * meanwhile by another thread.
  */
 GLK_API int glk_xfer_wait(struct glk_xfer *xfer, int timeout_ms,
 			  struct glk_xfer_result *result,
@@ -392,8 +397,12 @@ GLK_API int glk_xfer_wait(struct glk_xfer *xfer, int timeout_ms,
  * glk_card_wait_any() - wait for whichever transfer of a card finishes first
  * @xfer: filled with the one that was reaped; still to be freed
  * Otherwise as glk_xfer_wait(). -ENOENT: nothing is under way. When @xfer is
- * NULL after a negative return, nothing was reaped. Don't call it while
- * another thread waits on the same card.
+ * NULL after a negative return, nothing was reaped.
+ *
+ * It takes any transfer of the card, also one that another thread submitted or
+ * is waiting for (that one then gets -EALREADY, from glk_transfer() too). So a
+ * thread that waits for any should be the only one that waits on that card and
+ * frees its transfers; open the card once more for the others.
  */
 GLK_API int glk_card_wait_any(struct glk_card *card, int timeout_ms,
 			      struct glk_xfer **xfer,
@@ -445,6 +454,9 @@ struct glk_limit_options {
 	uint32_t lock_flags;	/* GLK_LOCK_* of each attempt */
 	glk_tried_fn tried;	/* told of every attempt; or NULL */
 	void *tried_arg;
+	uint32_t timeout_ms;	/* of each attempt: its child is then killed, and
+				 * the attempt failed by timeout; 0: no limit */
+	uint32_t reserved;	/* 0 */
 };
 
 /** What was found. */

@@ -4,6 +4,8 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -71,6 +73,53 @@ static void child(const struct children *children, uint64_t bytes, int out)
 	_exit(0);
 }
 
+/*
+ * Read the child's report. When its time is over the child is ended first, and
+ * @late says so; what it had reported by then counts all the same.
+ */
+static ssize_t read_report(const struct children *children, int in, pid_t pid,
+			   struct report *report, bool *late)
+{
+	uint64_t limit = (uint64_t)children->options->timeout_ms * 1000000u;
+	uint64_t start = glk_now_ns();
+	ssize_t got;
+
+	*late = false;
+	while (limit && !*late) {
+		struct pollfd ready = { .fd = in, .events = POLLIN };
+		uint64_t took = glk_now_ns() - start;
+		uint64_t left = took < limit ? (limit - took + 999999) / 1000000 : 0;
+
+		if (poll(&ready, 1, left > INT_MAX ? INT_MAX : (int)left) > 0)
+			break;
+		*late = glk_now_ns() - start >= limit;
+	}
+	if (*late)
+		kill(pid, SIGKILL);
+	do
+		got = read(in, report, sizeof(*report));
+	while (got < 0 && errno == EINTR);
+	if (got == (ssize_t)sizeof(*report))
+		*late = false;
+	return got;
+}
+
+static void fail_late(const struct children *children, uint64_t bytes, pid_t pid,
+		      struct glk_try *attempt)
+{
+	const struct glk_cause cause = {
+		.reason = GIGALOCK_REASON_TIMEOUT,
+		.err = ETIMEDOUT,
+		.unit = GIGALOCK_UNIT_MILLISECONDS,
+		.limit = children->options->timeout_ms,
+	};
+
+	attempt->ok = false;
+	glk_fail(&attempt->failure, &cause, GIGALOCK_OP_LOCK, attempt->strategy,
+		 bytes);
+	attempt->failure.pid = (uint32_t)pid;
+}
+
 static int attempt_in_child(uint64_t bytes, struct glk_try *attempt, void *arg)
 {
 	const struct children *children = arg;
@@ -79,6 +128,7 @@ static int attempt_in_child(uint64_t bytes, struct glk_try *attempt, void *arg)
 	struct report report;
 	int pipes[2], status = 0;
 	ssize_t got;
+	bool late;
 	pid_t pid;
 
 	if (since < 0)
@@ -101,9 +151,7 @@ static int attempt_in_child(uint64_t bytes, struct glk_try *attempt, void *arg)
 		child(children, bytes, pipes[1]);
 	}
 	close(pipes[1]);
-	do
-		got = read(pipes[0], &report, sizeof(report));
-	while (got < 0 && errno == EINTR);
+	got = read_report(children, pipes[0], pid, &report, &late);
 	close(pipes[0]);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
@@ -114,6 +162,11 @@ static int attempt_in_child(uint64_t bytes, struct glk_try *attempt, void *arg)
 		attempt->ok = report.attempt.ok;
 		attempt->strategy = report.attempt.strategy;
 		attempt->failure = report.attempt.failure;
+		return 0;
+	}
+	if (late) {
+		/* The card's log says killed; but by whom is known here. */
+		fail_late(children, bytes, pid, attempt);
 		return 0;
 	}
 	attempt->ok = false;
@@ -180,6 +233,9 @@ int glk_limit_search(const char *device, const struct glk_limit_options *options
 	    o.strategy >= GIGALOCK_STRATEGY_COUNT)
 		return refuse(failure, &o, GIGALOCK_REASON_BAD_STRATEGY,
 			      o.strategy, GIGALOCK_STRATEGY_COUNT);
+	if (o.reserved)
+		return refuse(failure, &o, GIGALOCK_REASON_BAD_ARGUMENT,
+			      o.reserved, 0);
 	ret = glk_card_open(device, &children.card, failure);
 	if (ret)
 		return ret;

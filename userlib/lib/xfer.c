@@ -3,6 +3,12 @@
  * Transfers. The kernel forgets a transfer when it is reaped; the handle lives
  * on until it is freed. The card's list holds those not reaped, so that
  * "whichever finishes first" finds its handle.
+ *
+ * Between the kernel's reaping and our noting it, other threads may act on the
+ * same card. So the kernel's cookie and not the id, which it may give out
+ * again, says which handle a transfer has; a handle is touched only after it
+ * was found on the list; and what a result needs of the lock is kept in the
+ * handle, for the lock may be freed as soon as its last transfer is noted.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +16,13 @@
 #include "internal.h"
 
 struct glk_xfer {
-	struct glk_lock *lock;
+	struct glk_lock *lock;	/* valid until reaped */
 	struct glk_card *card;
 	struct glk_xfer *next;	/* in card->xfers */
 	void *user_data;
 	uint64_t length;
+	uint64_t lock_bytes;
+	uint32_t strategy;
 	uint32_t id;
 	bool reaped;
 };
@@ -61,20 +69,24 @@ int glk_xfer_submit(struct glk_lock *lock,
 	call.offset = o.offset;
 	call.length = o.length;
 	call.card_offset = o.card_offset;
+	call.cookie = (uintptr_t)xfer;
 	call.failure_addr = (uintptr_t)failure;
+	xfer->lock = lock;
+	xfer->card = lock->card;
+	xfer->user_data = o.user_data;
+	xfer->length = o.length;
+	xfer->lock_bytes = lock->bytes;
+	xfer->strategy = lock->strategy;
 
 	/* Held over the call, so that a waiter for any finds the handle. */
 	pthread_mutex_lock(&lock->card->mutex);
 	ret = glk_ioctl(lock->card->fd, GIGALOCK_IOC_SUBMIT, &call);
 	if (!ret) {
-		xfer->lock = lock;
-		xfer->card = lock->card;
-		xfer->user_data = o.user_data;
-		xfer->length = o.length;
 		xfer->id = call.xfer;
 		xfer->next = lock->card->xfers;
 		lock->card->xfers = xfer;
 		lock->xfers++;
+		glk_card_get(lock->card);
 	}
 	pthread_mutex_unlock(&lock->card->mutex);
 	if (ret) {
@@ -83,19 +95,20 @@ int glk_xfer_submit(struct glk_lock *lock,
 				     GIGALOCK_STAGE_TRANSFER, lock->strategy,
 				     lock->bytes, o.length);
 	}
-	glk_card_get(xfer->card);
+	/* Another thread that waits for any may have freed it by now. */
 	*out = xfer;
 	return 0;
 }
 
-/* Take the transfer with this id off the list, as reaped. */
-static struct glk_xfer *reaped(struct glk_card *card, uint32_t id)
+/* Take a transfer off the list, as reaped. NULL when it isn't there: it was
+ * submitted by other means, or is freed by its owner at this moment. */
+static struct glk_xfer *reaped(struct glk_card *card, uint64_t cookie)
 {
 	struct glk_xfer *found = NULL;
 
 	pthread_mutex_lock(&card->mutex);
 	for (struct glk_xfer **at = &card->xfers; *at; at = &(*at)->next)
-		if ((*at)->id == id) {
+		if ((uintptr_t)*at == cookie) {
 			found = *at;
 			*at = found->next;
 			found->next = NULL;
@@ -146,25 +159,25 @@ static int wait_for(struct glk_card *card, uint32_t id, int timeout_ms,
 		return glk_fail(failure, &cause, GIGALOCK_OP_TRANSFER,
 				GLK_STRATEGY_AUTO, 0);
 	}
+	if (ret == -ENOENT && id)
+		ret = -EALREADY;	/* another thread was faster */
 	if (ret)
 		return glk_fail_call(failure, -ret, GIGALOCK_OP_TRANSFER,
 				     GIGALOCK_STAGE_TRANSFER, GLK_STRATEGY_AUTO,
 				     0, id);
-	*xfer = reaped(card, call.xfer);
+	*xfer = reaped(card, call.cookie);
 	done.status = -(int)call.status;
 	done.crc32c = call.crc;
 	done.bytes = call.bytes;
 	done.elapsed_ns = call.elapsed_ns;
 	done.fault_address = call.fault_addr;
 	glk_copy_result(result, &done, sizeof(done));
-	if (call.status) {
-		const struct glk_lock *lock = *xfer ? (*xfer)->lock : NULL;
-
+	if (call.status)
 		glk_fail_call(failure, (int)call.status, GIGALOCK_OP_TRANSFER,
 			      GIGALOCK_STAGE_TRANSFER,
-			      lock ? lock->strategy : GLK_STRATEGY_AUTO,
-			      lock ? lock->bytes : 0, *xfer ? (*xfer)->length : 0);
-	}
+			      *xfer ? (*xfer)->strategy : GLK_STRATEGY_AUTO,
+			      *xfer ? (*xfer)->lock_bytes : 0,
+			      *xfer ? (*xfer)->length : 0);
 	return done.status;
 }
 
@@ -191,10 +204,12 @@ int glk_card_wait_any(struct glk_card *card, int timeout_ms,
 int glk_xfer_cancel(struct glk_xfer *xfer)
 {
 	struct gigalock_cancel call = { .size = sizeof(call), .xfer = xfer->id };
+	int ret;
 
 	if (is_reaped(xfer))
 		return -EALREADY;
-	return glk_ioctl(xfer->card->fd, GIGALOCK_IOC_CANCEL, &call);
+	ret = glk_ioctl(xfer->card->fd, GIGALOCK_IOC_CANCEL, &call);
+	return ret == -ENOENT ? -EALREADY : ret;
 }
 
 int glk_xfer_progress(struct glk_xfer *xfer, uint64_t *bytes, uint64_t *total)
@@ -206,7 +221,7 @@ int glk_xfer_progress(struct glk_xfer *xfer, uint64_t *bytes, uint64_t *total)
 		return -EALREADY;
 	ret = glk_ioctl(xfer->card->fd, GIGALOCK_IOC_PROGRESS, &call);
 	if (ret)
-		return ret;
+		return ret == -ENOENT ? -EALREADY : ret;
 	if (bytes)
 		*bytes = call.bytes;
 	if (total)
@@ -231,9 +246,9 @@ void glk_xfer_free(struct glk_xfer *xfer)
 		do
 			ret = wait_for(xfer->card, xfer->id, -1, &done, NULL, NULL);
 		while (ret == -EINTR && !done);
-		/* The card is gone, or another thread reaped it by number. */
+		/* The card is gone, or another thread has it from the kernel. */
 		if (!done)
-			reaped(xfer->card, xfer->id);
+			reaped(xfer->card, (uintptr_t)xfer);
 	}
 	glk_card_put(xfer->card);
 	free(xfer);

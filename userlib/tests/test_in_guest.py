@@ -10,16 +10,19 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from gigalock_harness.guest import Guest, GuestConfig
+from gigalock_harness.guest import CommandTimeout, Guest, GuestConfig
 
 USERLIB = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", USERLIB.parent / "build")).resolve()
 TESTS = "/usr/lib/gigalock/tests"
 PROGRAMS = sorted(p.stem for p in (USERLIB / "tests/guest").glob("gl-test-*.c"))
+CARD = "/machine/peripheral/gl0"
+NEVER = (1 << 64) - 1
 GIB = 1 << 30
 
 
@@ -31,23 +34,68 @@ def tap(text: str) -> tuple[list[str], list[str], int]:
     return good, bad, int(plan[1]) if plan else -1
 
 
+def run_with_knob(guest: Guest, command: str, timeout: float = 300) -> tuple[int, str, int]:
+    """Run a program that may ask for the card's pause knob (see tap.h).
+
+    Exit code, output, and how often the card stood still when it was let go.
+    """
+    until = time.monotonic() + timeout
+    held = 0
+    guest.run(
+        "rm -f /tmp/knob.*; mkfifo /tmp/knob.ask /tmp/knob.answer; "
+        f"( GIGALOCK_KNOB=/tmp/knob {command}; echo exit $? > /tmp/knob.ask ) "
+        "> /tmp/knob.out 2>&1 &"
+    )
+    while True:
+        left = max(1.0, until - time.monotonic())
+        try:
+            asked = guest.run("cat /tmp/knob.ask", timeout=left).stdout.split()
+        except CommandTimeout:
+            pytest.fail("not done in time:\n" + guest.run("cat /tmp/knob.out").stdout)
+        if asked[0] == "exit":
+            return int(asked[1]), guest.run("cat /tmp/knob.out").stdout, held
+        held += guest.qmp("qom-get", path=CARD, property="paused") is True
+        value = NEVER if asked[0] == "off" else int(asked[0])
+        guest.qmp("qom-set", path=CARD, property="pause-after", value=value)
+        guest.run("echo done > /tmp/knob.answer")
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(program: str, tmp_path: Path) -> None:
     names = os.popen(f"{BUILD}/userlib/guest-tests/{program} --list").read().split()
     with Guest(GuestConfig(ram_mib=1024), tmp_path) as guest:
-        done = guest.run(f"{TESTS}/{program}", timeout=300)
-        good, bad, plan = tap(done.stdout)
-        assert not bad, done.stdout
-        assert done.code == 0, done.stdout + done.stderr
+        code, out, held = run_with_knob(guest, f"{TESTS}/{program}")
+        good, bad, plan = tap(out)
+        assert not bad, out
+        assert code == 0, out
+        assert "SKIP" not in out
         assert good == names and plan == len(names) > 10
+        if program == "gl-test-xfers":
+            # The others end the transfer before they let the card go.
+            assert held >= 4, "the tests in mid-transfer did not hold the card"
         assert guest.unexpected_lines() == []
+
+
+def test_without_the_knob_tests_are_skipped(guest: Guest) -> None:
+    """And one that is told of a knob that nobody turns must fail, not pass by luck."""
+    names = "cancel_in_mid_transfer killed_in_mid_transfer"
+    done = guest.run(f"{TESTS}/gl-test-xfers {names}")
+    assert done.code == 0 and done.stdout.count("# SKIP") == 2
+    done = guest.run(
+        "mkfifo /tmp/k.ask /tmp/k.answer; "
+        "( while read -r line; do echo done > /tmp/k.answer; done < /tmp/k.ask & "
+        "exec 3>/tmp/k.ask; "
+        f"GIGALOCK_KNOB=/tmp/k {TESTS}/gl-test-xfers {names} )",
+        timeout=60,
+    )
+    assert done.code == 1 and tap(done.stdout)[1] == names.split()
 
 
 @pytest.mark.parametrize("fault", ["no-copy", "corrupt", "wrong-place"])
 def test_a_lying_card_is_caught(fault: str, tmp_path: Path) -> None:
     """The data tests can fail: with a card that doesn't do what it says they do."""
     with Guest(GuestConfig(ram_mib=512), tmp_path) as guest:
-        guest.qmp("qom-set", path="/machine/peripheral/gl0", property="fault", value=fault)
+        guest.qmp("qom-set", path=CARD, property="fault", value=fault)
         done = guest.run(f"{TESTS}/gl-test-data sg_offsets_and_sizes many_segments", timeout=120)
         _, bad, _ = tap(done.stdout)
         assert done.code == 1

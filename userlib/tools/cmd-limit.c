@@ -80,12 +80,14 @@ static int run(struct tool *tool, int argc, char **argv)
 	struct glk_limit_result result = { .size = sizeof(result) };
 	struct gigalock_failure failure;
 	const char *resolution = "1%";
+	double timeout = 120;
 	bool have_size = false;
 	const struct option_spec specs[] = {
 		{ "size", 's', OPTION_SIZE, &options.bytes, &have_size },
 		{ "strategy", 'S', OPTION_STRATEGY, &options.strategy, NULL },
 		{ "direction", 0, OPTION_DIRECTION, &options.direction, NULL },
 		{ "resolution", 0, OPTION_TEXT, &resolution, NULL },
+		{ "timeout", 0, OPTION_SECONDS, &timeout, NULL },
 	};
 	int code = parse_options(tool, specs, sizeof(specs) / sizeof(specs[0]),
 				 argc, argv);
@@ -98,6 +100,7 @@ static int run(struct tool *tool, int argc, char **argv)
 	if (!parse_resolution(resolution, &options.per_mille))
 		return usage_error(tool, "--resolution: \"%.60s\" is not a share from 0.1%% to 50%%",
 				   resolution);
+	options.timeout_ms = (uint32_t)milliseconds(timeout);
 	told.tool = tool;
 	ret = glk_limit_search(tool->device, &options, &result, &failure);
 	if (!ret)
@@ -115,7 +118,9 @@ const struct command command_limit = {
 	"  -S, --strategy X     coherent, contig-range, sg, auto (the default)\n"
 	"      --direction D    to-card, from-card, both (the default)\n"
 	"      --resolution P   how near to come, 0.1% to 50% (1%)\n"
+	"      --timeout SEC    of each try; 0 is for ever (120)\n"
 	"\n"
-	"Each try is a child process that the OOM killer prefers.\n",
+	"Each try is a child process that the OOM killer prefers. One that takes\n"
+	"longer than its time is ended and counts as failed, by timeout.\n",
 	.run = run,
 };

@@ -201,7 +201,7 @@ static int move(struct xfer_args *args, uint32_t direction, uint64_t at,
 		.card_offset = args->card_offset,
 	};
 	struct glk_xfer_result done = { .size = sizeof(done) };
-	int timeout = args->timeout > 0 ? (int)(args->timeout * 1000) : -1;
+	int timeout = args->timeout > 0 ? milliseconds(args->timeout) : -1;
 	int ret = glk_transfer(args->report.lock, &options, timeout, &done,
 			       &args->report.failure);
 

@@ -47,6 +47,13 @@ static int parse_seconds(const char *text, double *value)
 	return 0;
 }
 
+int milliseconds(double seconds)
+{
+	int ms = (int)(seconds * 1000);
+
+	return seconds > 0 && ms == 0 ? 1 : ms;
+}
+
 static int parse_direction(const char *text, uint32_t *value)
 {
 	for (uint32_t d = GIGALOCK_DIR_TO_CARD; d <= GIGALOCK_DIR_BOTH; d++)

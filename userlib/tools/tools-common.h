@@ -61,6 +61,9 @@ struct option_spec {
 int parse_options(struct tool *tool, const struct option_spec *specs,
 		  size_t count, int argc, char **argv);
 
+/* Of an OPTION_SECONDS: 0 stays 0, and whatever is more is 1 or more. */
+int milliseconds(double seconds);
+
 /* ---- saying things ------------------------------------------------------- */
 
 /* Bad input: say it as text or JSON. Returns EXIT_USAGE. */

@@ -16,9 +16,9 @@
 #define TO_CARD GIGALOCK_DIR_TO_CARD
 #define FROM_CARD GIGALOCK_DIR_FROM_CARD
 
-/* Enough to keep the card busy for a while. */
-#define BUSY_XFERS 24
-#define BUSY_BYTES (32 * MIB)
+/* A transfer that the card holds on its way, where no piece ends. */
+#define BUSY_BYTES (16 * MIB)
+#define HOLD_AT (5 * MIB + 12345)
 
 static struct glk_xfer_options to_card(uint64_t offset, uint64_t length,
 				       uint64_t card_offset)
@@ -41,19 +41,10 @@ static struct glk_xfer *submit(struct glk_lock *lock,
 	return xfer;
 }
 
-/* A queue of transfers that the card needs a while for. */
-static void make_busy(struct glk_lock *lock, struct glk_xfer **xfers)
-{
-	struct glk_xfer_options o = to_card(0, BUSY_BYTES, 0);
-
-	for (int i = 0; i < BUSY_XFERS; i++)
-		xfers[i] = submit(lock, &o);
-}
-
 static void finish(struct glk_xfer **xfers, int count)
 {
 	for (int i = 0; i < count; i++) {
-		EQUAL(glk_xfer_wait(xfers[i], -1, NULL, NULL), 0);
+		EQUAL(glk_xfer_wait(xfers[i], 30000, NULL, NULL), 0);
 		glk_xfer_free(xfers[i]);
 	}
 }
@@ -217,80 +208,116 @@ static void time_limit_of_a_wait(void)
 {
 	struct glk_card *card = open_card();
 	struct glk_lock *lock = lock_memory(card, SG, BUSY_BYTES, BOTH, NULL);
-	struct glk_xfer *xfers[BUSY_XFERS];
+	struct glk_xfer *xfer = half_way(lock, HOLD_AT);
+	struct glk_xfer_result r = { .size = sizeof(r) };
 	struct gigalock_failure f;
-	uint64_t bytes, total;
+	uint64_t bytes;
 
-	make_busy(lock, xfers);
-	EQUAL(glk_xfer_wait(xfers[BUSY_XFERS - 1], 0, NULL, &f), -ETIMEDOUT);
+	EQUAL(glk_xfer_wait(xfer, 0, NULL, &f), -ETIMEDOUT);
 	expect_reason(&f, GIGALOCK_REASON_TIMEOUT);
-	EQUAL(glk_xfer_wait(xfers[BUSY_XFERS - 1], 1, NULL, &f), -ETIMEDOUT);
-	EQUAL(f.limit, 1);
+	EQUAL(glk_xfer_wait(xfer, 30, NULL, &f), -ETIMEDOUT);
+	EQUAL(f.limit, 30);
 	EQUAL(f.unit, GIGALOCK_UNIT_MILLISECONDS);
-	CHECK(glk_xfer_progress(xfers[BUSY_XFERS - 1], &bytes, &total) >= 0);
-	EQUAL(total, BUSY_BYTES);
-	CHECK(bytes <= total);
-	finish(xfers, BUSY_XFERS);	/* it went on */
+	EQUAL(glk_xfer_progress(xfer, &bytes, NULL), GIGALOCK_XFER_RUNNING);
+	EQUAL(bytes, HOLD_AT);
+	let_card_go();		/* and it goes on */
+	EQUAL(glk_xfer_wait(xfer, 30000, &r, NULL), 0);
+	EQUAL(r.bytes, BUSY_BYTES);
+	glk_xfer_free(xfer);
 	EQUAL(glk_lock_free(lock), 0);
 }
 
-/* A blocking transfer behind a queue: it is given up, and nothing stays. */
+/* A blocking transfer behind one that is held: it is given up, and nothing of
+ * it stays. */
 static void time_limit_of_a_transfer(void)
 {
 	struct glk_card *card = open_card();
 	struct glk_lock *lock = lock_memory(card, SG, BUSY_BYTES, BOTH, NULL);
 	struct glk_lock *other = lock_memory(card, SG, MIB, BOTH, NULL);
 	struct glk_xfer_options o = to_card(0, MIB, 0);
-	struct glk_xfer *xfers[BUSY_XFERS];
+	struct glk_xfer *xfer = half_way(lock, HOLD_AT);
 	struct gigalock_failure f;
 
-	make_busy(lock, xfers);
-	EQUAL(glk_transfer(other, &o, 1, NULL, &f), -ETIMEDOUT);
+	EQUAL(glk_transfer(other, &o, 30, NULL, &f), -ETIMEDOUT);
 	expect_reason(&f, GIGALOCK_REASON_TIMEOUT);
 	EQUAL(f.lock_size, MIB);
+	EQUAL(f.limit, 30);
 	EQUAL(glk_lock_free(other), 0);
-	finish(xfers, BUSY_XFERS);
+	let_card_go();
+	finish(&xfer, 1);
 	EQUAL(glk_lock_free(lock), 0);
+}
+
+/* The one that is held itself: a blocking transfer that never ends. */
+static void time_limit_in_mid_transfer(void)
+{
+	struct glk_card *card = open_card();
+	struct glk_lock *lock = lock_memory(card, SG, BUSY_BYTES, BOTH, NULL);
+	struct glk_xfer_options o = to_card(0, BUSY_BYTES, 0);
+	struct glk_xfer_result r = { .size = sizeof(r) };
+	struct gigalock_failure f;
+
+	hold_card(HOLD_AT);
+	EQUAL(glk_transfer(lock, &o, 200, &r, &f), -ETIMEDOUT);
+	expect_reason(&f, GIGALOCK_REASON_TIMEOUT);
+	EQUAL(f.limit, 200);
+	EQUAL(r.status, -ECANCELED);
+	CHECK(r.bytes > 0 && r.bytes < BUSY_BYTES);
+	EQUAL(glk_lock_free(lock), 0);
+	let_card_go();
 }
 
 static void cancel_in_the_queue(void)
 {
 	struct glk_card *card = open_card();
 	struct glk_lock *lock = lock_memory(card, SG, BUSY_BYTES, BOTH, NULL);
-	struct glk_xfer *xfers[BUSY_XFERS];
+	struct glk_xfer_options o = to_card(0, BUSY_BYTES, 0);
 	struct glk_xfer_result r = { .size = sizeof(r) };
+	struct glk_xfer *xfers[4], *queued;
 	struct gigalock_failure f;
+	uint64_t bytes;
 
-	make_busy(lock, xfers);
-	EQUAL(glk_xfer_cancel(xfers[BUSY_XFERS - 1]), 0);
-	EQUAL(glk_xfer_wait(xfers[BUSY_XFERS - 1], 5000, &r, &f), -ECANCELED);
+	xfers[0] = half_way(lock, HOLD_AT);
+	xfers[1] = submit(lock, &o);
+	queued = submit(lock, &o);
+	xfers[2] = submit(lock, &o);
+	EQUAL(glk_xfer_progress(queued, &bytes, NULL), GIGALOCK_XFER_QUEUED);
+	EQUAL(bytes, 0);
+	EQUAL(glk_xfer_cancel(queued), 0);
+	EQUAL(glk_xfer_wait(queued, 5000, &r, &f), -ECANCELED);
 	EQUAL(r.status, -ECANCELED);
-	CHECK(r.bytes < BUSY_BYTES);
+	EQUAL(r.bytes, 0);
 	expect_reason(&f, GIGALOCK_REASON_CANCELLED);
-	glk_xfer_free(xfers[BUSY_XFERS - 1]);
-	finish(xfers, BUSY_XFERS - 1);	/* the others are not hurt */
+	glk_xfer_free(queued);
+	EQUAL(glk_xfer_progress(xfers[0], &bytes, NULL), GIGALOCK_XFER_RUNNING);
+	EQUAL(bytes, HOLD_AT);
+	let_card_go();
+	finish(xfers, 3);	/* the others are not hurt */
 	round_trip(lock, 0, BUSY_BYTES, 0);
 	EQUAL(glk_lock_free(lock), 0);
 }
 
-static void cancel_in_flight(void)
+static void cancel_in_mid_transfer(void)
 {
 	struct glk_card *card = open_card();
 	struct glk_lock *lock = lock_memory(card, SG, BUSY_BYTES, BOTH, NULL);
-	struct glk_xfer *xfers[BUSY_XFERS];
-	int cancelled = 0;
+	struct glk_xfer_options o = to_card(0, BUSY_BYTES, 0);
+	struct glk_xfer_result r = { .size = sizeof(r) };
+	struct glk_xfer *xfer = half_way(lock, HOLD_AT), *next;
+	struct gigalock_failure f;
 
-	make_busy(lock, xfers);
-	for (int i = 0; i < BUSY_XFERS; i++) {
-		int ret;
-
-		EQUAL(glk_xfer_cancel(xfers[i]), 0);
-		ret = glk_xfer_wait(xfers[i], 5000, NULL, NULL);
-		CHECK(ret == 0 || ret == -ECANCELED);
-		cancelled += ret != 0;
-		glk_xfer_free(xfers[i]);
-	}
-	CHECK(cancelled > 0);
+	next = submit(lock, &o);
+	EQUAL(glk_xfer_cancel(xfer), 0);
+	/* The card no longer touches it, held or not. */
+	EQUAL(glk_xfer_progress(xfer, NULL, NULL), GIGALOCK_XFER_DONE);
+	EQUAL(glk_xfer_wait(xfer, 0, &r, &f), -ECANCELED);
+	EQUAL(r.status, -ECANCELED);
+	CHECK(r.bytes < BUSY_BYTES);
+	expect_reason(&f, GIGALOCK_REASON_CANCELLED);
+	EQUAL(f.lock_size, BUSY_BYTES);
+	glk_xfer_free(xfer);
+	let_card_go();
+	finish(&next, 1);
 	round_trip(lock, 0, BUSY_BYTES, 0);
 	EQUAL(glk_lock_free(lock), 0);
 }
@@ -318,21 +345,25 @@ static void too_many(void)
 
 /* ---- ends -------------------------------------------------------------------- */
 
-static void unlock_in_flight(void)
+static void unlock_in_mid_transfer(void)
 {
 	struct glk_card *card = open_card();
 	struct glk_lock *lock = lock_memory(card, SG, BUSY_BYTES, BOTH, NULL);
 	struct gigalock_unlock call = {
 		.size = sizeof(call), .id = glk_lock_id(lock),
 	};
-	struct glk_xfer *xfers[BUSY_XFERS];
+	struct glk_xfer *xfer = half_way(lock, HOLD_AT);
+	struct glk_xfer_result r = { .size = sizeof(r) };
 
-	make_busy(lock, xfers);
 	EQUAL(ioctl(glk_card_fd(card), GIGALOCK_IOC_UNLOCK, &call), -1);
 	EQUAL(errno, EBUSY);
 	EQUAL(glk_lock_free(lock), -EBUSY);
 	EQUAL(glk_lock_bytes(lock), BUSY_BYTES);
-	finish(xfers, BUSY_XFERS);
+	EQUAL(card_info(card).locks, 1);
+	let_card_go();		/* nothing changed */
+	EQUAL(glk_xfer_wait(xfer, 30000, &r, NULL), 0);
+	EQUAL(r.bytes, BUSY_BYTES);
+	glk_xfer_free(xfer);
 	EQUAL(glk_lock_free(lock), 0);
 }
 
@@ -340,22 +371,26 @@ static void free_stops_a_transfer(void)
 {
 	struct glk_card *card = open_card();
 	struct glk_lock *lock = lock_memory(card, SG, BUSY_BYTES, BOTH, NULL);
-	struct glk_xfer *xfers[BUSY_XFERS];
+	struct glk_xfer_options o = to_card(0, BUSY_BYTES, 0);
+	struct glk_xfer *xfer = half_way(lock, HOLD_AT), *queued;
 
-	make_busy(lock, xfers);
-	for (int i = BUSY_XFERS - 1; i >= 0; i--)
-		glk_xfer_free(xfers[i]);
+	queued = submit(lock, &o);
+	glk_xfer_free(queued);
+	glk_xfer_free(xfer);
 	EQUAL(glk_lock_free(lock), 0);
 	EQUAL(card_info(card).locks, 0);
+	let_card_go();
 }
 
 /* All that a process had is given back, however it ends. */
 static void killed_in_mid_transfer(void)
 {
+	const struct timespec tick = { .tv_nsec = 20 * 1000 * 1000 };
 	struct glk_card *watch = open_card();
-	struct timespec tick = { .tv_nsec = 20 * 1000 * 1000 };
 
-	for (int round = 0; round < 5; round++) {
+	for (uint32_t s = 0; s < GIGALOCK_STRATEGY_COUNT; s++) {
+		uint64_t bytes = s == GIGALOCK_STRATEGY_COHERENT ? 4 * MIB :
+				 BUSY_BYTES;
 		int ready[2], status;
 		char byte;
 		pid_t pid;
@@ -363,26 +398,31 @@ static void killed_in_mid_transfer(void)
 		EQUAL(pipe(ready), 0);
 		pid = fork();
 		if (pid == 0) {
-			struct glk_xfer *xfers[BUSY_XFERS];
 			struct glk_card *card = open_card();
+			struct glk_lock *lock = lock_memory(card, s, bytes, BOTH,
+							    NULL);
 
-			make_busy(lock_memory(card, round % 3 ? SG :
-					      GIGALOCK_STRATEGY_CONTIG_RANGE,
-					      BUSY_BYTES, BOTH, NULL), xfers);
+			half_way(lock, bytes / 2 + 77);
 			EQUAL(write(ready[1], "x", 1), 1);
 			pause();
 		}
-		EQUAL(read(ready[0], &byte, 1), 1);
-		if (round % 2)
-			nanosleep(&tick, NULL);
+		close(ready[1]);
+		/* The end of the pipe: it failed, or there is no knob. */
+		if (read(ready[0], &byte, 1) != 1) {
+			EQUAL(waitpid(pid, &status, 0), pid);
+			_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+		}
+		EQUAL(card_info(watch).locks, 1);
 		kill(pid, SIGKILL);
 		EQUAL(waitpid(pid, &status, 0), pid);
+		CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+		/* While the card is still held. */
 		for (int i = 0; i < 250 && card_info(watch).locks; i++)
 			nanosleep(&tick, NULL);
 		EQUAL(card_info(watch).locks, 0);
 		EQUAL(card_info(watch).locked_bytes, 0);
 		close(ready[0]);
-		close(ready[1]);
+		let_card_go();
 	}
 	round_trip(lock_memory(watch, SG, MIB, BOTH, NULL), 0, MIB, 0);
 }
@@ -398,10 +438,11 @@ int main(int argc, char **argv)
 		TEST(wait_for_any),
 		TEST(time_limit_of_a_wait),
 		TEST(time_limit_of_a_transfer),
+		TEST(time_limit_in_mid_transfer),
 		TEST(cancel_in_the_queue),
-		TEST(cancel_in_flight),
+		TEST(cancel_in_mid_transfer),
 		TEST(too_many),
-		TEST(unlock_in_flight),
+		TEST(unlock_in_mid_transfer),
 		TEST(free_stops_a_transfer),
 		TEST(killed_in_mid_transfer),
 	};

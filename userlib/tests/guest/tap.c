@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "tap.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define TIME_LIMIT 60	/* seconds a test */
 #define EXIT_SKIP 77
@@ -36,6 +38,44 @@ void tap_skip(const char *format, ...)
 	_exit(EXIT_SKIP);
 }
 
+static bool turn_knob(const char *to)
+{
+	const char *knob = getenv("GIGALOCK_KNOB");
+	char path[200], line[40] = "";
+	ssize_t got;
+	int fd;
+
+	if (!knob)
+		return false;
+	snprintf(path, sizeof(path), "%s.ask", knob);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	snprintf(line, sizeof(line), "%s\n", to);
+	if (fd < 0 || write(fd, line, strlen(line)) != (ssize_t)strlen(line))
+		FAIL("%s: %s", path, strerror(errno));
+	close(fd);
+	snprintf(path, sizeof(path), "%s.answer", knob);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	got = fd < 0 ? -1 : read(fd, line, sizeof(line));
+	if (got <= 0)
+		FAIL("%s: no answer", path);
+	close(fd);
+	return true;
+}
+
+void hold_card(uint64_t bytes)
+{
+	char line[32];
+
+	snprintf(line, sizeof(line), "%" PRIu64, bytes);
+	if (!turn_knob(line))
+		tap_skip("nobody holds the card");
+}
+
+void let_card_go(void)
+{
+	CHECK(turn_knob("off"));
+}
+
 static bool run_one(const struct tap_test *test, unsigned int number)
 {
 	int status;
@@ -64,6 +104,9 @@ static bool run_one(const struct tap_test *test, unsigned int number)
 		return true;
 	}
 	status = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+	/* A test that failed may have left the card held. */
+	if (status)
+		turn_knob("off");
 	printf("%s %u - %s\n", status ? "not ok" : "ok", number, test->name);
 	return status == 0;
 }
@@ -211,6 +254,40 @@ void round_trip(struct glk_lock *lock, uint64_t offset, uint64_t length,
 		     ": byte %" PRIu64 " is 0x%02x, not 0x%02x", length, offset,
 		     card_offset, difference.offset, difference.found,
 		     difference.expected);
+}
+
+struct glk_xfer *half_way(struct glk_lock *lock, uint64_t bytes)
+{
+	const struct glk_xfer_options options = {
+		.size = sizeof(options), .direction = GIGALOCK_DIR_TO_CARD,
+		.length = glk_lock_bytes(lock),
+	};
+	const struct timespec tick = { .tv_nsec = 20 * 1000 * 1000 };
+	struct gigalock_failure failure;
+	uint64_t moved, total;
+	struct glk_xfer *xfer;
+
+	CHECK(bytes > 0 && bytes < options.length);
+	hold_card(bytes);
+	if (glk_xfer_submit(lock, &options, &xfer, &failure))
+		fail_because("submit", &failure);
+	for (int i = 0; i < 500; i++) {
+		int state = glk_xfer_progress(xfer, &moved, &total);
+
+		CHECK(state == GIGALOCK_XFER_QUEUED || state == GIGALOCK_XFER_RUNNING);
+		CHECK(moved <= bytes);
+		EQUAL(total, options.length);
+		/* A look at the same place after a while: it stands. */
+		if (state == GIGALOCK_XFER_RUNNING && moved == bytes) {
+			nanosleep(&tick, NULL);
+			EQUAL(glk_xfer_progress(xfer, &moved, NULL),
+			      GIGALOCK_XFER_RUNNING);
+			EQUAL(moved, bytes);
+			return xfer;
+		}
+		nanosleep(&tick, NULL);
+	}
+	FAIL("the card holds at %" PRIu64 ", not at %" PRIu64, moved, bytes);
 }
 
 /*

@@ -56,6 +56,22 @@ _Noreturn void tap_skip(const char *format, ...)
 
 #define MIB ((uint64_t)1 << 20)
 
+/* ---- the card's pause knob ------------------------------------------------- */
+
+/*
+ * Whoever runs the program from outside the guest turns the knob for it: the
+ * program writes the number of payload bytes after which the card shall hold
+ * ("off": never) as a line to the pipe $GIGALOCK_KNOB.ask, and goes on when
+ * there is a line on $GIGALOCK_KNOB.answer. Without that variable the tests
+ * that need it are skipped.
+ */
+void hold_card(uint64_t bytes);
+void let_card_go(void);
+
+/* A transfer of the whole lock that the card holds after @bytes: it runs, and
+ * 0 < bytes moved < total is read before this returns. */
+struct glk_xfer *half_way(struct glk_lock *lock, uint64_t bytes);
+
 /* ---- what most tests need ------------------------------------------------- */
 
 struct glk_card *open_card(void);
