@@ -231,6 +231,28 @@ static void gl_chan_complete(struct gl_chan *chan, const struct gl_cpl *cpl)
 	}
 }
 
+static void gl_chan_cancelled(struct gl_chan *chan, struct gl_xfer *xfer)
+{
+	struct gl_fail fail = {};
+
+	if (chan->active == xfer) {
+		u64 moved;
+
+		gl_chan_stop(chan);
+		/* Also what no completion has spoken of; a dead card reads ones. */
+		moved = gl_chan_bytes(chan);
+		if (moved != U64_MAX && moved >= xfer->base)
+			xfer->bytes = clamp(moved - xfer->base, xfer->bytes,
+					    xfer->length);
+	}
+	gl_fail_set(&fail, GIGALOCK_REASON_CANCELLED, GIGALOCK_STAGE_TRANSFER,
+		    -ECANCELED, 0, xfer->length, xfer->bytes);
+	if (chan->active == xfer)
+		gl_chan_finish(chan, -ECANCELED, &fail);
+	else
+		gl_xfer_done(xfer, -ECANCELED, &fail);
+}
+
 /* Take in what the card has completed. */
 static void gl_chan_reap_locked(struct gl_chan *chan)
 {
@@ -262,6 +284,9 @@ static void gl_chan_reap_locked(struct gl_chan *chan)
 		} else if (status & GL_BIT(GL_CH_STATUS_HALTED)) {
 			gl_chan_device_error(chan, GL_FIELD(status, GL_CH_STATUS_ERROR),
 					     0);
+		} else if (!(status & GL_BIT(GL_CH_STATUS_RUNNING))) {
+			/* Reset behind our back: it has forgotten the rings. */
+			gl_chan_cancelled(chan, chan->active);
 		}
 	}
 	gl_chan_next(chan);
@@ -288,28 +313,6 @@ int gl_chan_queue(struct gl_chan *chan, struct gl_xfer *xfer)
 	}
 	mutex_unlock(&chan->lock);
 	return err;
-}
-
-static void gl_chan_cancelled(struct gl_chan *chan, struct gl_xfer *xfer)
-{
-	struct gl_fail fail = {};
-
-	if (chan->active == xfer) {
-		u64 moved;
-
-		gl_chan_stop(chan);
-		/* Also what no completion has spoken of; a dead card reads ones. */
-		moved = gl_chan_bytes(chan);
-		if (moved != U64_MAX)
-			xfer->bytes = clamp(moved - xfer->base, xfer->bytes,
-					    xfer->length);
-	}
-	gl_fail_set(&fail, GIGALOCK_REASON_CANCELLED, GIGALOCK_STAGE_TRANSFER,
-		    -ECANCELED, 0, xfer->length, xfer->bytes);
-	if (chan->active == xfer)
-		gl_chan_finish(chan, -ECANCELED, &fail);
-	else
-		gl_xfer_done(xfer, -ECANCELED, &fail);
 }
 
 void gl_chan_cancel(struct gl_chan *chan, struct gl_xfer *xfer)
@@ -379,8 +382,6 @@ void gl_chan_wake(struct gl_chan *chan)
 int gl_chan_init(struct gl_card *card, unsigned int index)
 {
 	struct gl_chan *chan = &card->chan[index];
-	u32 cap = readl(card->regs + GL_REG_CAP);
-	u32 most = min_t(u32, GL_FIELD(cap, GL_CAP_MAX_RING), GL_MAX_RING_LOG2);
 
 	if (ring_log2 < GL_MIN_RING_LOG2 || ring_log2 > GL_MAX_RING_LOG2) {
 		dev_err(gl_dev(card), "ring_log2=%u is not within %u to %u\n",
@@ -390,7 +391,7 @@ int gl_chan_init(struct gl_card *card, unsigned int index)
 	chan->card = card;
 	chan->index = index;
 	chan->regs = card->regs + GL_CH(index);
-	chan->entries = BIT(min(ring_log2, most));
+	chan->entries = BIT(min(ring_log2, card->max_ring));
 	mutex_init(&chan->lock);
 	INIT_LIST_HEAD(&chan->queue);
 

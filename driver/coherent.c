@@ -4,8 +4,10 @@
  * nothing but NULL, so the reason is what can be observed at that moment.
  */
 #include <linux/mm.h>
+#include <linux/vmalloc.h>
 #include <linux/vmstat.h>
 
+#include "compat.h"
 #include "gl.h"
 
 static int gl_coherent_lock(struct gl_lock *lock, u64 user_addr,
@@ -24,13 +26,15 @@ static int gl_coherent_lock(struct gl_lock *lock, u64 user_addr,
 				   lock->bytes, available);
 	/*
 	 * No warning: the allocator would print a stack trace for what we are
-	 * about to report in words.
+	 * about to report in words. No OOM killer either: it would end others
+	 * before it ended the caller.
 	 */
 	err = gl_inject(card, GL_INJECT_ALLOC);
 	if (!err)
 		lock->priv = dma_alloc_attrs(gl_dev(card), lock->bytes,
 					     &lock->dma_addr,
-					     GFP_KERNEL | __GFP_NOWARN, 0);
+					     GFP_KERNEL | __GFP_NOWARN |
+					     __GFP_RETRY_MAYFAIL, 0);
 	if (!lock->priv) {
 		err = err ?: -ENOMEM;
 		if (fatal_signal_pending(current) || err == -EINTR)
@@ -69,20 +73,37 @@ static void gl_coherent_free(struct gl_lock *lock)
 {
 }
 
+/*
+ * Mapped page by page on demand: only a mapping that the core knows can fault, so
+ * whatever is mapped when the card goes is found and taken away again.
+ */
 static int gl_coherent_mmap(struct gl_lock *lock, struct vm_area_struct *vma,
 			    u64 offset)
 {
-	unsigned long pgoff = vma->vm_pgoff;
-	int err;
+	gl_vm_flags_set(vma, VM_IO | VM_PFNMAP);
+	return 0;
+}
 
-	if (!dma_can_mmap(gl_dev(lock->card)))
-		return -ENXIO;
-	/* This call takes the VMA's offset for the place in the buffer. */
-	vma->vm_pgoff = offset >> PAGE_SHIFT;
-	err = dma_mmap_attrs(gl_dev(lock->card), vma, lock->priv, lock->dma_addr,
-			     lock->bytes, 0);
-	vma->vm_pgoff = pgoff;
-	return err;
+/* The page, and its neighbours with it. */
+static vm_fault_t gl_coherent_fault(struct gl_lock *lock, struct vm_fault *vmf,
+				    u64 page)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	unsigned long here = vmf->address & PAGE_MASK;
+	unsigned long addr = max(ALIGN_DOWN(here, PMD_SIZE), vma->vm_start);
+	unsigned long end = min(ALIGN(here + 1, PMD_SIZE), vma->vm_end);
+	vm_fault_t ret = VM_FAULT_NOPAGE;
+
+	for (; addr < end && ret == VM_FAULT_NOPAGE; addr += PAGE_SIZE) {
+		u64 at = (page << PAGE_SHIFT) + addr - here;
+		void *p = lock->priv + at;
+
+		if (at >= lock->bytes)
+			break;
+		ret = vmf_insert_pfn(vma, addr, is_vmalloc_addr(p) ?
+				     vmalloc_to_pfn(p) : PHYS_PFN(virt_to_phys(p)));
+	}
+	return ret;
 }
 
 const struct gl_strategy gl_strategy_coherent = {
@@ -93,5 +114,6 @@ const struct gl_strategy gl_strategy_coherent = {
 	.detach = gl_coherent_detach,
 	.free = gl_coherent_free,
 	.mmap = gl_coherent_mmap,
+	.fault = gl_coherent_fault,
 	/* No sync: the DMA API keeps this memory coherent. */
 };

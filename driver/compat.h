@@ -40,18 +40,12 @@ static inline void gl_vm_flags_set(struct vm_area_struct *vma, unsigned long fla
 
 /*
  * Third argument of alloc_contig_range(): the migrate type until the kernel
- * that brought acr_flags_t. Up to 6.11 the pages come zeroed only where the
- * kernel zeroes everything (init_on_alloc), whatever the caller's flags say.
+ * that brought acr_flags_t.
  */
 #ifdef ACR_FLAGS_NONE
 #define GL_CONTIG_KIND		ACR_FLAGS_NONE
 #else
 #define GL_CONTIG_KIND		MIGRATE_MOVABLE
-#endif
-#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
-#define GL_CONTIG_HONOURS_ZERO	0
-#else
-#define GL_CONTIG_HONOURS_ZERO	1
 #endif
 
 /*

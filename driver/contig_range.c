@@ -61,9 +61,11 @@ static int gl_contig_take(struct gl_card *card, unsigned long start,
 	if (page_zone(pfn_to_page(start)) !=
 	    page_zone(pfn_to_page(start + pages - 1)))
 		return -EBUSY;
+	/* What is kept for as long as a user likes may not lie in there. */
+	if (is_zone_movable_page(pfn_to_page(start)))
+		return -EBUSY;
 	return alloc_contig_range(start, start + pages, GL_CONTIG_KIND,
-				  GFP_KERNEL | __GFP_NOWARN |
-				  (GL_CONTIG_HONOURS_ZERO ? __GFP_ZERO : 0));
+				  GFP_KERNEL | __GFP_NOWARN);
 }
 
 static void gl_contig_end_run(struct gl_run *run)
@@ -222,8 +224,11 @@ static int gl_contig_lock(struct gl_lock *lock, u64 user_addr,
 	if (err)
 		return gl_contig_why(lock, fail, err, &run);
 
-	/* User space will see these pages. */
-	if (!GL_CONTIG_HONOURS_ZERO && !want_init_on_alloc(GFP_KERNEL)) {
+	/*
+	 * User space will see these pages. Whether alloc_contig_range() minds
+	 * __GFP_ZERO changed within stable series, so it isn't asked to.
+	 */
+	if (!want_init_on_alloc(GFP_KERNEL)) {
 		for (i = 0; i < pages; i++) {
 			clear_highpage(pfn_to_page(run.start + i));
 			if (!(i % 1024))

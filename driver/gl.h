@@ -27,6 +27,7 @@
 #include <linux/dma-mapping.h>
 #include <linux/kref.h>
 #include <linux/list.h>
+#include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/scatterlist.h>
@@ -164,6 +165,7 @@ struct gl_card {
 	void __iomem *regs;
 	u32 version;
 	u32 addr_width;
+	u32 max_ring;		/* log2 */
 	u64 card_bytes;
 	u64 max_xfer;
 	unsigned int nchan;
@@ -255,6 +257,7 @@ struct gl_strategy {
 	void (*detach)(struct gl_lock *lock);
 	void (*free)(struct gl_lock *lock);
 	int (*mmap)(struct gl_lock *lock, struct vm_area_struct *vma, u64 offset);
+	vm_fault_t (*fault)(struct gl_lock *lock, struct vm_fault *vmf, u64 page);
 	void (*sync)(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
 };
 

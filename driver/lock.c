@@ -138,15 +138,15 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 	err = xa_alloc_cyclic(&file->locks, &lock->id, lock,
 			      XA_LIMIT(1, BIT(63 - GL_MMAP_SHIFT) - 1),
 			      &file->next_lock, GFP_KERNEL_ACCOUNT);
+	/* Read here: once the mutex is free, another thread may give it back. */
+	arg->id = lock->id;
 	mutex_unlock(&file->lock);
 	if (err < 0) {
 		gl_lock_put(lock);
 		return gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
 				   GIGALOCK_STAGE_TABLE, err, 0, sizeof(void *), 0);
 	}
-	/* From here on another thread may give the lock back by its id. */
-	arg->id = lock->id;
-	arg->mmap_offset = s->user_memory ? 0 : (u64)lock->id << GL_MMAP_SHIFT;
+	arg->mmap_offset = s->user_memory ? 0 : (u64)arg->id << GL_MMAP_SHIFT;
 	arg->lock_ns = ktime_get_ns() - start;
 	return 0;
 }
@@ -210,13 +210,31 @@ static void gl_vma_close(struct vm_area_struct *vma)
 {
 	struct gl_lock *lock = vma->vm_private_data;
 
-	atomic_dec(&lock->mappings);
+	/* Never the last: while it counts as mapped, the file keeps the lock. */
 	gl_lock_put(lock);
+	atomic_dec(&lock->mappings);
+}
+
+/* Only where a strategy maps page by page; else, and once the card is gone: SIGBUS. */
+static vm_fault_t gl_vma_fault(struct vm_fault *vmf)
+{
+	struct gl_lock *lock = vmf->vma->vm_private_data;
+	struct gl_card *card = lock->card;
+	vm_fault_t ret = VM_FAULT_SIGBUS;
+	int idx;
+
+	idx = srcu_read_lock(&card->srcu);
+	if (!READ_ONCE(card->gone) && lock->strategy->fault)
+		ret = lock->strategy->fault(lock, vmf, vmf->pgoff &
+					    (BIT_ULL(GL_MMAP_SHIFT - PAGE_SHIFT) - 1));
+	srcu_read_unlock(&card->srcu, idx);
+	return ret;
 }
 
 static const struct vm_operations_struct gl_vm_ops = {
 	.open = gl_vma_open,
 	.close = gl_vma_close,
+	.fault = gl_vma_fault,
 };
 
 int gl_lock_mmap(struct gl_file *file, struct vm_area_struct *vma)
@@ -254,8 +272,8 @@ int gl_lock_mmap(struct gl_file *file, struct vm_area_struct *vma)
 	vma->vm_ops = &gl_vm_ops;
 	return 0;
 put:
-	atomic_dec(&lock->mappings);
 	gl_lock_put(lock);
+	atomic_dec(&lock->mappings);
 	return err;
 }
 

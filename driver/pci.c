@@ -3,6 +3,7 @@
  * The PCI function: probe, remove, reset, sleep.
  */
 #include <linux/interrupt.h>
+#include <linux/iopoll.h>
 #include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -67,12 +68,14 @@ static int gl_card_identify(struct gl_card *card)
 	}
 	card->nchan = GL_FIELD(cap, GL_CAP_CHANNELS);
 	card->addr_width = GL_FIELD(cap, GL_CAP_ADDR_WIDTH);
+	card->max_ring = GL_FIELD(cap, GL_CAP_MAX_RING);
 	card->card_bytes = gl_read64(card, GL_REG_CARD_SIZE_LO);
 	card->max_xfer = gl_read64(card, GL_REG_MAX_XFER_LO);
 	if (!card->nchan || card->nchan > GL_MAX_CHANNELS ||
 	    card->addr_width < 24 || card->addr_width > 64 ||
 	    !card->max_xfer || !card->card_bytes ||
-	    GL_FIELD(cap, GL_CAP_MAX_RING) < GL_MIN_RING_LOG2) {
+	    card->max_ring < GL_MIN_RING_LOG2 ||
+	    card->max_ring > GL_MAX_RING_LOG2) {
 		dev_err(dev, "card describes itself out of bounds: CAP 0x%08x, card memory 0x%llx, largest transfer 0x%llx\n",
 			cap, card->card_bytes, card->max_xfer);
 		return -ENODEV;
@@ -80,31 +83,32 @@ static int gl_card_identify(struct gl_card *card)
 	return 0;
 }
 
-static void gl_irqs_free(struct gl_card *card)
+static void gl_irqs_free(struct gl_card *card, int requested)
 {
-	while (card->nvec)
-		free_irq(pci_irq_vector(card->pdev, --card->nvec), card);
+	while (requested)
+		free_irq(pci_irq_vector(card->pdev, --requested), card);
 	pci_free_irq_vectors(card->pdev);
 }
 
 static int gl_irqs_request(struct gl_card *card)
 {
-	int nvec, err;
+	int i, err;
 
-	nvec = pci_alloc_irq_vectors(card->pdev, 1, card->nchan, PCI_IRQ_MSIX);
-	if (nvec < 0) {
-		dev_err(gl_dev(card), "no MSI-X vector: %d\n", nvec);
-		return nvec;
+	err = pci_alloc_irq_vectors(card->pdev, 1, card->nchan, PCI_IRQ_MSIX);
+	if (err < 0) {
+		dev_err(gl_dev(card), "no MSI-X vector: %d\n", err);
+		return err;
 	}
-	for (card->nvec = 0; card->nvec < nvec; card->nvec++) {
+	card->nvec = err;
+	for (i = 0; i < card->nvec; i++) {
 		/*
 		 * A thread only: what a completion starts may sleep, and a
 		 * transfer is long against a thread's wake-up.
 		 */
-		err = request_threaded_irq(pci_irq_vector(card->pdev, card->nvec),
-					   NULL, gl_irq, IRQF_ONESHOT, GL_NAME, card);
+		err = request_threaded_irq(pci_irq_vector(card->pdev, i), NULL,
+					   gl_irq, IRQF_ONESHOT, GL_NAME, card);
 		if (err) {
-			gl_irqs_free(card);
+			gl_irqs_free(card, i);
 			return err;
 		}
 	}
@@ -114,7 +118,8 @@ static int gl_irqs_request(struct gl_card *card)
 static int gl_card_start(struct gl_card *card)
 {
 	struct pci_dev *pdev = card->pdev;
-	unsigned int i = 0;
+	unsigned int i;
+	u32 status;
 	int err;
 
 	err = gl_card_identify(card);
@@ -128,22 +133,30 @@ static int gl_card_start(struct gl_card *card)
 	}
 	/* The card takes any length; PCI's default of 64 KiB would cut it up. */
 	dma_set_max_seg_size(&pdev->dev, UINT_MAX);
+	/* Who had it before, a kernel that crashed for one, may have left it running. */
+	writel(GL_BIT(GL_CTRL_RESET), card->regs + GL_REG_CTRL);
+	err = readl_poll_timeout(card->regs + GL_REG_STATUS, status,
+				 status & GL_BIT(GL_STATUS_READY), 50, USEC_PER_SEC);
+	if (err) {
+		dev_err(&pdev->dev, "the card is not ready 1 s after its reset: STATUS 0x%08x\n",
+			status);
+		return err;
+	}
 	pci_set_master(pdev);
 
-	err = gl_irqs_request(card);
-	if (err)
-		goto clear;
+	/* Channels before interrupts: one may come at once. */
 	for (i = 0; i < card->nchan; i++) {
 		err = gl_chan_init(card, i);
 		if (err)
 			goto destroy;
 	}
+	err = gl_irqs_request(card);
+	if (err)
+		goto destroy;
 	return 0;
 destroy:
 	while (i--)
 		gl_chan_destroy(&card->chan[i]);
-	gl_irqs_free(card);
-clear:
 	pci_clear_master(pdev);
 	return err;
 }
@@ -152,7 +165,7 @@ static void gl_card_stop(struct gl_card *card)
 {
 	unsigned int i;
 
-	gl_irqs_free(card);
+	gl_irqs_free(card, card->nvec);
 	for (i = 0; i < card->nchan; i++)
 		gl_chan_destroy(&card->chan[i]);
 	pci_clear_master(card->pdev);
@@ -201,6 +214,7 @@ static int gl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	err = cdev_device_add(&card->cdev, &card->chr);
 	if (err)
 		goto stop;
+	pci_save_state(pdev);	/* for recovery from an error */
 	dev_info(&pdev->dev, "%s: %u channels, %u address bits, %llu MiB of card memory\n",
 		 dev_name(&card->chr), card->nchan, card->addr_width,
 		 card->card_bytes >> 20);
@@ -243,6 +257,10 @@ static void gl_wake(struct pci_dev *pdev)
 	struct gl_card *card = pci_get_drvdata(pdev);
 	unsigned int i;
 
+	/* A channel that would not stop lost the bus for good. */
+	for (i = 0; i < card->nchan; i++)
+		if (READ_ONCE(card->chan[i].dead))
+			return;
 	pci_set_master(pdev);
 	for (i = 0; i < card->nchan; i++)
 		gl_chan_wake(&card->chan[i]);
@@ -259,7 +277,12 @@ static pci_ers_result_t gl_error_detected(struct pci_dev *pdev,
 
 static pci_ers_result_t gl_slot_reset(struct pci_dev *pdev)
 {
+	struct gl_card *card = pci_get_drvdata(pdev);
+
 	pci_restore_state(pdev);
+	pci_save_state(pdev);	/* restoring used it up */
+	if (readl(card->regs + GL_REG_ID) != GL_ID_MAGIC)
+		return PCI_ERS_RESULT_DISCONNECT;
 	return PCI_ERS_RESULT_RECOVERED;
 }
 

@@ -78,7 +78,7 @@ static u32 gl_sg_look(unsigned long addr, bool write)
 	else if (vma && write && vma->vm_flags & VM_READ &&
 		 !(vma->vm_flags & VM_WRITE))
 		reason = GIGALOCK_REASON_READ_ONLY;
-	else if (vma && vma->vm_flags & VM_READ && vma->vm_flags & VM_SHARED &&
+	else if (vma && vma->vm_flags & VM_READ && vma->vm_flags & VM_MAYSHARE &&
 		 vma->vm_file &&
 		 (vma->vm_pgoff << PAGE_SHIFT) + (addr - vma->vm_start) <
 		 i_size_read(file_inode(vma->vm_file)))
@@ -157,8 +157,9 @@ static int gl_sg_pin(struct gl_lock *lock, struct gl_sg *sg, u64 user_addr,
 		err = gl_inject(lock->card, GL_INJECT_TABLE);
 		if (!err)
 			err = sg_alloc_append_table_from_pages(&sg->append, batch, n,
-							       head, len, max_seg,
-							       pages, GFP_KERNEL_ACCOUNT);
+							       head, ((u64)n << PAGE_SHIFT) - head,
+							       max_seg, pages,
+							       GFP_KERNEL_ACCOUNT);
 		if (err) {
 			unpin_user_pages(batch, n);
 			err = gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
@@ -171,6 +172,12 @@ static int gl_sg_pin(struct gl_lock *lock, struct gl_sg *sg, u64 user_addr,
 		head = 0;
 	}
 	free_page((unsigned long)batch);
+	/*
+	 * Appended were whole pages, as merging counts in pages: take what lies
+	 * behind the buffer off again. It is the caller's, and not for the device.
+	 */
+	if (!err)
+		sg->append.prv->length -= offset_in_page(-(user_addr + lock->bytes));
 	return err;
 }
 
@@ -279,32 +286,33 @@ static void gl_sg_free(struct gl_lock *lock)
 	kfree(sg);
 }
 
+static void gl_sg_sync_one(struct gl_lock *lock, dma_addr_t addr, size_t len,
+			   bool for_cpu)
+{
+	struct device *dev = gl_dev(lock->card);
+
+	if (for_cpu)
+		dma_sync_single_for_cpu(dev, addr, len, lock->dma_dir);
+	else
+		dma_sync_single_for_device(dev, addr, len, lock->dma_dir);
+}
+
 /*
- * The entries that the range touches, by the CPU's view: where the DMA API
- * bounces it is one to one with the device's.
+ * Just the range, piece by piece as the device sees it: a bounce buffer copied
+ * back beyond it would overwrite what the CPU wrote there.
  */
 static void gl_sg_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
 {
-	struct device *dev = gl_dev(lock->card);
-	struct scatterlist *s, *first = NULL;
-	u64 at = 0;
-	unsigned int i, n = 0;
+	struct gl_pos pos;
 
-	for_each_sgtable_sg(lock->sgt, s, i) {
-		if (at + s->length > offset && at < offset + len) {
-			first = first ?: s;
-			n++;
-		}
-		at += s->length;
-		if (at >= offset + len)
-			break;
+	gl_lock_seek(lock, offset, &pos);
+	while (len) {
+		dma_addr_t addr;
+		u64 n = gl_lock_next(lock, &pos, len, &addr);
+
+		gl_sg_sync_one(lock, addr, n, for_cpu);
+		len -= n;
 	}
-	if (!first)
-		return;
-	if (for_cpu)
-		dma_sync_sg_for_cpu(dev, first, n, lock->dma_dir);
-	else
-		dma_sync_sg_for_device(dev, first, n, lock->dma_dir);
 }
 
 const struct gl_strategy gl_strategy_sg = {

@@ -12,10 +12,7 @@
 
 static void gl_xfer_free(struct kref *ref)
 {
-	struct gl_xfer *xfer = container_of(ref, struct gl_xfer, ref);
-
-	gl_lock_put(xfer->lock);
-	kfree(xfer);
+	kfree(container_of(ref, struct gl_xfer, ref));
 }
 
 void gl_xfer_put(struct gl_xfer *xfer)
@@ -31,14 +28,22 @@ void gl_xfer_put(struct gl_xfer *xfer)
 void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail)
 {
 	struct gl_file *file = xfer->file;
+	struct gl_lock *lock = xfer->lock;
 
 	xfer->status = status;
 	if (fail)
 		gl_failure_record(file->card, fail, &xfer->who,
 				  GIGALOCK_OP_TRANSFER,
-				  xfer->lock->strategy->number,
-				  xfer->lock->bytes, &xfer->failure);
-	atomic_dec(&xfer->lock->inflight);
+				  lock->strategy->number, lock->bytes,
+				  &xfer->failure);
+	/*
+	 * First the reference, then the count: while that is not 0 the file keeps
+	 * the lock, so this is never the last reference, and once it is 0 giving
+	 * the lock back gives it back at once.
+	 */
+	xfer->lock = NULL;
+	gl_lock_put(lock);
+	atomic_dec(&lock->inflight);
 	spin_lock(&file->done_lock);
 	list_add_tail(&xfer->node, &file->done);
 	WRITE_ONCE(xfer->state, GIGALOCK_XFER_DONE);

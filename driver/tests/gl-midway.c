@@ -16,6 +16,7 @@
  *             fork    a child that holds the file open too; parent exits
  *             nomem   a second transfer, submitted while the driver is out of
  *                     memory for it (fault injection), fails with its reason
+ *             unreaped  let it finish, give the lock back, reap only then
  *             poll    poll() until the end, or until the card is gone
  *
  * Lines it prints: "half-way BYTES of TOTAL", then "status ERRNO bytes N" when
@@ -188,6 +189,24 @@ int main(int argc, char **argv)
 		cancel();
 		if (reap() != ECANCELED)
 			bail("status of a cancelled transfer");
+	} else if (!strcmp(action, "unreaped")) {
+		struct gigalock_progress p = { .size = sizeof(p), .xfer = sub.xfer };
+		struct gigalock_info info = { .size = sizeof(info) };
+
+		while (p.state != GIGALOCK_XFER_DONE) {
+			usleep(10000);
+			if (ioctl(fd, GIGALOCK_IOC_PROGRESS, &p))
+				bail("PROGRESS");
+		}
+		munmap(mem, lock.bytes);
+		if (unlock())
+			bail("UNLOCK of a lock whose transfer is done");
+		/* Given back means given back, reaped or not. */
+		if (ioctl(fd, GIGALOCK_IOC_INFO, &info))
+			bail("INFO");
+		printf("locks %u\n", info.locks);
+		if (reap())
+			bail("status");
 	} else if (!strcmp(action, "poll")) {
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 

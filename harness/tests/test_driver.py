@@ -298,6 +298,19 @@ def test_a_transfer_without_memory_for_it(guest: Guest) -> None:
     assert_nothing_left(guest, before)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_lock_given_back_is_back_before_the_reap(guest: Guest, strategy: str) -> None:
+    before = memory(guest)
+    try:
+        half_way(guest, strategy, "unreaped")
+        hold_at(guest, OFF)
+        out = wait_gone(guest)
+        assert "locks 0\n" in out and "done" in out, out
+    finally:
+        hold_at(guest, OFF)
+    assert_nothing_left(guest, before)
+
+
 def test_poll(guest: Guest) -> None:
     """Ready when the transfer is done, and when the card goes."""
     try:
@@ -353,6 +366,14 @@ def test_a_card_without_a_root_port(tmp_path: Path) -> None:
     with Guest(config, tmp_path) as g:
         r = g.run("gigalock xfer --size 9M --strategy contig-range --json", timeout=60)
         assert json.loads(r.stdout)["verified"] is True
+        assert g.unexpected_lines() == []
+
+
+def test_bounced_buffers(tmp_path: Path) -> None:
+    """Every byte goes through a bounce buffer: what isn't the transfer's stays as it was."""
+    config = GuestConfig(ram_mib=512, cmdline_extra=["swiotlb=force"])
+    with Guest(config, tmp_path) as g:
+        tap(g, "gl-bounce")
         assert g.unexpected_lines() == []
 
 

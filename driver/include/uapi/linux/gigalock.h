@@ -258,7 +258,7 @@ struct gigalock_unlock {
  *
  * Call with FOR_DEVICE after the CPU wrote and before a transfer; FOR_CPU after
  * a transfer and before the CPU reads. Needed where the DMA API bounces; a
- * no-op elsewhere. The whole pieces that the range touches are synced.
+ * no-op elsewhere. Only the range is synced.
  *
  * Errors: ENOENT; EINVAL flags, or the range leaves the lock.
  */
