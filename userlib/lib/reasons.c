@@ -183,7 +183,8 @@ static const struct {
 	},
 	[GIGALOCK_REASON_TIMEOUT] = {
 		"not finished within {limit}[; {request} were asked for]",
-		"Allow more time; if it never ends, the card hangs: look at the kernel log.",
+		"Allow more time; a transfer that never ends means that the card hangs: look "
+		"at the kernel log.",
 	},
 	[GIGALOCK_REASON_CANCELLED] = {
 		"the transfer was cancelled[ after {available}], by its owner or by a reset of "

@@ -143,6 +143,7 @@ BAD = [
     (["limit", "--size", "1G", "--resolution", "0"], ['"0"', "0.1%", "50%"]),
     (["limit", "--size", "1G", "--resolution", "60%"], ['"60%"']),
     (["limit", "--size", "1G", "--resolution", "nan"], ['"nan"']),
+    (["limit", "--size", "1G", "--timeout", "-1"], ['"-1"', "2000000"]),
     (["limit"], ["--size is needed"]),
     (["pattern", "--size", "1G"], ["--seed"]),
     (["failures", "--since", "yesterday"], ['"yesterday"']),

@@ -234,6 +234,32 @@ def test_limit_of_contiguous(guest: Guest) -> None:
     assert said["largest_bytes"] == 8 << 20 and said["failure"] is None
 
 
+def test_limit_of_time(guest: Guest) -> None:
+    """A try that takes too long is ended, and told as such; nothing of it stays."""
+    said = tool(guest, "limit --size 256M --strategy sg --timeout 0.05")
+    failure = said["failure"]
+    assert failure["reason"] == "timeout" and failure["errno_name"] == "ETIMEDOUT"
+    assert failure["limit"] == 50 and failure["unit"] == "milliseconds"
+    assert failure["lock_size"] == 256 << 20 and "50 ms" in failure["text"]
+    assert said["tries"][0]["reason"] == "timeout" and said["tries"][0]["ms"] >= 50
+    assert 0 < said["largest_bytes"] < 256 << 20
+    assert tool(guest, "info")["locks"] == 0
+    # Shorter than a millisecond is not no limit at all.
+    done = guest.run("gigalock --json limit --size 256M --strategy sg --timeout 0.0001")
+    said = json.loads(done.stdout)
+    assert said["failure"]["limit"] == 1 and said["largest_bytes"] < 64 << 20
+    assert tool(guest, "limit --size 64M --strategy sg --timeout 0")["failure"] is None
+
+
+@pytest.mark.parametrize("flags, asks", [("--no-verify", True), ("--no-verify --no-crc", False)])
+def test_bare_copy_asks_for_no_checksum(guest: Guest, flags: str, asks: bool) -> None:
+    said = tool(guest, f"xfer --size 3M --strategy sg {flags}")
+    assert said["bytes_to_card"] == said["bytes_from_card"] == 3 << 20
+    assert said["verified"] is None and said["crc_expected"] is None
+    assert (said["crc_to_card"] is not None) is asks
+    assert said["crc_to_card"] == said["crc_from_card"]
+
+
 def test_hold_keeps_the_lock(guest: Guest) -> None:
     done = guest.run(
         "gigalock --json lock --size 1M --strategy sg --hold 30 > /tmp/out & "

@@ -18,6 +18,7 @@ import pytest
 USERLIB = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("BUILD", USERLIB.parent / "build")).resolve()
 OUT = BUILD / "userlib"
+FAILURE_PAGE = OUT / "man/glk_failure.3"
 UAPI = (USERLIB.parent / "driver/include/uapi/linux/gigalock.h").read_text()
 API = (USERLIB / "include/gigalock.h").read_text()
 
@@ -89,12 +90,127 @@ def test_exported_symbols_are_the_public_api() -> None:
 
 
 def test_every_function_has_a_manual_page() -> None:
-    pages = "".join(p.read_text() for p in (USERLIB / "man").glob("*.3"))
+    pages = FAILURE_PAGE.read_text() + "".join(p.read_text() for p in (USERLIB / "man").glob("*.3"))
     declared = set(re.findall(r"\b(glk_\w+)\(", re.sub(r"/\*.*?\*/", "", API, flags=re.S)))
     missing = {
         name for name in declared if not re.search(rf"^\.Fn {name}\b|^\.Fo {name}\b", pages, re.M)
     }
     assert not missing
+
+
+def page_section(name: str) -> dict[str, str]:
+    """The items of a section of glk_failure(3), as a reader sees them."""
+    shown = subprocess.run(
+        ["mandoc", "-T", "utf8", "-O", "width=1000", str(FAILURE_PAGE)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    shown = re.sub(".\b", "", shown)
+    section = re.search(rf"^{name}$(.*?)^\S", shown, re.M | re.S)
+    assert section
+    items: dict[str, str] = {}
+    for line in section[1].splitlines():
+        found = re.match(r"^     ([a-z][a-z-]*)(?:\s{2,}(\S.*))?$", line)
+        if found:
+            items[found[1]] = found[2] or ""
+            last = found[1]
+        elif line.startswith("      ") and items:
+            items[last] = (items[last] + " " + line.strip()).strip()
+    return items
+
+
+def remedies() -> dict[str, str]:
+    """The remedies of lib/reasons.c, read from its text."""
+    source = (USERLIB / "lib/reasons.c").read_text()
+    table = source.partition("words[GIGALOCK_REASON_COUNT] = {")[2]
+    found = re.findall(r"\[GIGALOCK_REASON_(\w+)\] = \{(.*?)\n\t\},", table, re.S)
+    by_define = {}
+    for define, body in found:
+        strings = re.split(r'",\s*\n', body)
+        assert len(strings) in (2, 3), body
+        by_define[define] = "".join(re.findall(r'"([^"]*)"?', strings[1]))
+    return by_define
+
+
+def test_manual_page_has_every_reason(lib: ctypes.CDLL) -> None:
+    lib.glk_strategy_list.restype = ctypes.c_char_p
+    page = page_section("REASONS")
+    table = remedies()
+    in_header = re.findall(
+        r"^#define GIGALOCK_REASON_(?!COUNT)(\w+)\s+\d+\s+/\* (.*?): (.*?) \*/", UAPI, re.M
+    )
+    assert len(in_header) == len(table) == count("REASON")
+    assert list(page) == [name for _, name, _ in in_header]
+    for define, name, observation in in_header:
+        remedy = table[define].replace("{strategies}", lib.glk_strategy_list().decode())
+        remedy = re.sub(r"\{(\w+)\}", r"\1", remedy)
+        expected = f"{observation[0].upper()}{observation[1:]}. {remedy}"
+        assert re.sub(r"\s+", " ", page[name]) == expected
+
+
+def test_manual_page_has_every_stage() -> None:
+    page = page_section("STAGES")
+    pattern = r"^#define GIGALOCK_STAGE_(?!COUNT)\w+\s+\d+\s+/\* ([a-z-]+)(.*?) \*/"
+    stages = dict(re.findall(pattern, UAPI, re.M))
+    assert len(stages) == count("STAGE")
+    assert list(page) == list(stages)
+    for name, rest in stages.items():
+        assert page[name].lower() == (rest.removeprefix(": ").lower() + "." if rest else "")
+
+
+def names_in_manual_pages() -> dict[str, set[str]]:
+    """Words in the pages that look like a reason, by page: x-y of the known beginnings."""
+    known = {name.partition(":")[0] for _, name in defines("REASON")}
+    heads = {name.split("-")[0] for name in known if "-" in name}
+    found = {}
+    for page in [*(USERLIB / "man").glob("*.[13]"), FAILURE_PAGE]:
+        words = set(re.findall(r"(?<![\w-])[a-z]+(?:-[a-z]+)+(?![\w-])", page.read_text()))
+        found[page.name] = {word for word in words if word.split("-")[0] in heads} - known
+    return found
+
+
+def test_manual_pages_name_no_reason_that_does_not_exist() -> None:
+    options = {"card-offset", "no-touch", "no-verify", "no-crc", "no-such"}
+    for page, words in names_in_manual_pages().items():
+        assert words <= options, page
+
+
+def errnos_of_reasons(text: str, known: set[str]) -> dict[str, set[str]]:
+    """Of a list such as "EFAULT bad-address, read-only EIO dma-map"."""
+    said: dict[str, set[str]] = {}
+    errno = ""
+    for word in re.findall(r"\bE[A-Z]{2,}\b|[a-z]+(?:-[a-z]+)*", text):
+        if word.isupper():
+            errno = word
+        elif word in known:
+            said.setdefault(word, set()).add(errno)
+    return said
+
+
+def test_errno_values_agree_with_the_header() -> None:
+    """A page's ERRORS list gives a reason the errno that the kernel's header gives it."""
+    known = {comment.partition(":")[0] for _, comment in defines("REASON")} - {"none"}
+    lists = "".join(re.findall(r"^ \* Errors.*?\*/", UAPI, re.M | re.S)).replace("\n *", "\n")
+    others = re.findall(r"(\S+) \(or (.*?[a-z])", lists)
+    header = errnos_of_reasons(re.sub(r"\(.*?\)", "", lists, flags=re.S), known)
+    assert header["killed"] == {"EINTR"} and header["device-error"] == {"EIO"}
+    # What the driver never sees; and a transfer that it would let go on.
+    header |= {"overcommit": {"ENOMEM"}, "address-space": {"ENOMEM"}, "timeout": {"ETIMEDOUT"}}
+    pages: dict[str, set[str]] = {}
+    for name in ("glk_lock.3", "glk_xfer.3"):
+        page = (USERLIB / "man" / name).read_text()
+        page = page.partition(".Sh ERRORS")[2].partition(".Sh SEE ALSO")[0]
+        page = re.sub(r"EOPNOTSUPP , EBUSY\nunpinnable", "", page)
+        for reason, errnos in errnos_of_reasons(page, known).items():
+            pages.setdefault(reason, set()).update(errnos)
+    assert pages.pop("device-gone") == {"ENODEV"}
+    assert pages == {reason: header[reason] for reason in pages}
+    assert len(pages) >= 22
+    # A kernel may say something else of these: the page tells so, too.
+    assert ["unpinnable", "dma-map"] == [reason for reason, _ in others]
+    lock = (USERLIB / "man/glk_lock.3").read_text()
+    assert "EOPNOTSUPP , EBUSY\nunpinnable" in lock and "dma-map it may be another" in lock
 
 
 def test_every_function_is_explained_in_the_header() -> None:
@@ -158,8 +274,9 @@ def test_installed_library_can_be_used(tmp_path: Path) -> None:
         [str(root / "usr/bin/gigalock"), "--version"], env=env, capture_output=True, text=True
     )
     assert tool.stdout == "gigalock 1.0\n"
-    for page in ("man1/gigalock.1", "man3/libgigalock.3"):
-        assert (root / "usr/share/man" / page).exists()
+    pages = {p.name.removesuffix(".in") for p in (USERLIB / "man").glob("*.[13]*")}
+    installed = {p.name for p in (root / "usr/share/man").rglob("*.[13]")}
+    assert installed == pages and len(pages) >= 8
 
 
 def test_header_is_fine_for_cpp(tmp_path: Path) -> None:

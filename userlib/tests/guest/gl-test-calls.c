@@ -120,20 +120,6 @@ static void mmap_of_a_lock(void)
 	}
 }
 
-/* What mremap() makes larger would have no memory behind it. */
-static void mmap_does_not_grow(void)
-{
-	int fd = glk_card_fd(open_card());
-	struct gigalock_lock lock = raw_lock(fd, CONTIG_RANGE, 4 * PAGE, NULL);
-	void *data = mmap(NULL, 2 * PAGE, PROT_READ, MAP_SHARED, fd,
-			  (off_t)lock.mmap_offset);
-
-	CHECK(data != MAP_FAILED);
-	CHECK(mremap(data, 2 * PAGE, 8 * PAGE, MREMAP_MAYMOVE) == MAP_FAILED);
-	EQUAL(munmap(data, 2 * PAGE), 0);
-	EQUAL(raw_unlock(fd, lock.id), 0);
-}
-
 static void mmap_of_no_lock(void)
 {
 	int fd = glk_card_fd(open_card()), other = glk_card_fd(open_card());
@@ -556,7 +542,6 @@ int main(int argc, char **argv)
 {
 	static const struct tap_test tests[] = {
 		TEST(mmap_of_a_lock),
-		TEST(mmap_does_not_grow),
 		TEST(mmap_of_no_lock),
 		TEST(ids_of_transfers_go_round),
 		TEST(ids_of_locks_go_round),
