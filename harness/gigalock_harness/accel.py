@@ -36,7 +36,7 @@ def _key(cfg: GuestConfig, qemu: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def probe(cfg: GuestConfig, qemu: str, seconds: float = PROBE_SECONDS) -> tuple[bool, str]:
+def probe(cfg: GuestConfig, qemu: str, seconds: float) -> tuple[bool, str]:
     """Boot a guest with KVM; (it works, why not)."""
     from .guest import Guest  # it asks us which accelerator to use
 
@@ -82,7 +82,7 @@ def choose(cfg: GuestConfig, qemu: str) -> str:
             return "kvm" if json.loads(answer.read_text())["works"] is True else "tcg"
         except (OSError, ValueError, KeyError, TypeError):
             pass
-        works, why = probe(cfg, qemu)
+        works, why = probe(cfg, qemu, PROBE_SECONDS)
         part = answer.with_suffix(f".{os.getpid()}")
         part.write_text(json.dumps({"works": works, "why": why}) + "\n")
         part.rename(answer)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from . import bench, scenario
 from .cell import CellRunner, touched_estimate_mib
-from .matrix import Matrix, host_memory_bytes
+from .matrix import Interrupts, Matrix, host_memory_bytes
 from .outcome import Outcome
 from .progress import PlainProgress, choose
 from .results import Figures, Goal, exit_code, finish, median_boot, show, write_results
@@ -41,9 +41,12 @@ class Options:
 
 
 def run_cells(
-    scenarios: Sequence[Scenario], options: Options, progress: PlainProgress
-) -> tuple[list[Outcome], bool]:
-    """Run all cells; (outcomes in file order, whether it was interrupted)."""
+    scenarios: Sequence[Scenario],
+    options: Options,
+    progress: PlainProgress,
+    interrupts: Interrupts,
+) -> list[Outcome]:
+    """Run all cells; outcomes in file order."""
     paths = {scenario.name: scenario.path for scenario in scenarios}
     matrix = Matrix(
         make_runner=lambda cell, on_phase: CellRunner(
@@ -57,10 +60,11 @@ def run_cells(
         estimate_mib=touched_estimate_mib,
         progress=progress,
         jobs=options.jobs,
+        interrupts=interrupts,
     )
     outcomes = matrix.run([cell for scenario in scenarios for cell in scenario.cells])
     progress.close()
-    return outcomes, matrix.interrupted
+    return outcomes
 
 
 def run(options: Options) -> int:
@@ -81,32 +85,36 @@ def run(options: Options) -> int:
         "side by side",
         flush=True,
     )
-    outcomes, interrupted = run_cells(scenarios, options, progress)
-    table_s = time.time() - started
-    if options.bench and not interrupted:
-        kernel = scenarios[0].cells[0].kernel
-        try:
-            figures.bench = bench.measure(
-                kernel, options.out / "bench", lambda text: progress.say(plain(text))
-            )
-        except KeyboardInterrupt:
-            interrupted = True
+    with Interrupts() as interrupts:
+        outcomes = run_cells(scenarios, options, progress, interrupts)
+        if options.bench and not interrupts.count:
+            kernel = scenarios[0].cells[0].kernel
+            try:
+                with interrupts.breaking():
+                    figures.bench = bench.measure(
+                        kernel, options.out / "bench", lambda text: progress.say(plain(text))
+                    )
+            except KeyboardInterrupt:
+                pass
         table_s = time.time() - started
-    finish(scenarios, outcomes, figures, interrupted)
+        finish(scenarios, outcomes, figures, interrupts.count > 0)
+        figures.goals += _goals(options, outcomes, figures, table_s)
+        written = write_results(options.out, outcomes, figures)
+        print(show(outcomes, figures, written), flush=True)
+    return exit_code(outcomes, interrupts.count > 0)
+
+
+def _goals(
+    options: Options, outcomes: Sequence[Outcome], figures: Figures, table_s: float
+) -> list[Goal]:
+    goals = [Goal("median boot, exec to first command", median_boot(outcomes), GOAL_BOOT_S, " s")]
     if options.goals:
-        figures.goals.append(
+        goals.append(
             Goal("from a clean machine to this table", table_s, GOAL_CLEAN_S, " s")
             if options.clean
             else Goal("second run to this table", table_s, GOAL_AGAIN_S, " s")
         )
     if options.bench:
         ratio = figures.bench["ratio"] if figures.bench else None
-        figures.goals.append(
-            Goal("slower direction beside memcpy", ratio, GOAL_RATIO, "", at_least=True)
-        )
-    figures.goals.insert(
-        0, Goal("median boot, exec to first command", median_boot(outcomes), GOAL_BOOT_S, " s")
-    )
-    written = write_results(options.out, outcomes, figures)
-    print(show(outcomes, figures, written), flush=True)
-    return exit_code(outcomes, interrupted)
+        goals.append(Goal("slower direction beside memcpy", ratio, GOAL_RATIO, "", at_least=True))
+    return goals

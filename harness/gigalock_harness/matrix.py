@@ -79,6 +79,52 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+class Interrupts:
+    """SIGINT and SIGTERM end a run in good order: all guests are closed, the report is written.
+
+    So does the second one, which an impatient person sends while that goes on. The third ends the
+    process at once; the kernel then ends the guests.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._depth = 0
+        self._before: dict[int, Any] = {}
+        self._raises = False
+
+    def __enter__(self) -> Interrupts:
+        if not self._depth and threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._caught)
+        self._depth += 1
+        return self
+
+    def __exit__(self, *what: object) -> None:
+        self._depth -= 1
+        if not self._depth:
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
+            self._before.clear()
+
+    @contextmanager
+    def breaking(self) -> Iterator[None]:
+        """For what nobody can ask to stop: the first signal breaks it with KeyboardInterrupt."""
+        self._raises = True
+        try:
+            yield
+        finally:
+            self._raises = False
+
+    def _caught(self, number: int, frame: object) -> None:
+        self.count += 1
+        if self.count > 2:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        elif self._raises:
+            self._raises = False
+            raise KeyboardInterrupt
+
+
 @dataclass
 class _Running:
     runner: Runner
@@ -95,7 +141,11 @@ class Matrix:
     progress: Progress
     jobs: int = field(default_factory=cores)
     available: Callable[[], int] = available_mib
-    interrupted: bool = False
+    interrupts: Interrupts = field(default_factory=Interrupts)
+
+    @property
+    def interrupted(self) -> bool:
+        return self.interrupts.count > 0
 
     def run(self, cells: list[Cell]) -> list[Outcome]:
         """One outcome for each cell, in the order given. Ctrl-C ends it early, with all of them."""
@@ -105,7 +155,7 @@ class Matrix:
         outcomes: dict[Cell, Outcome] = {}
         # The costly ones first: a long cell that starts last is waited for alone.
         pending = sorted(cells, key=self.estimate_mib, reverse=True)
-        with self._signals():
+        with self.interrupts:
             while pending or self._running:
                 if self.interrupted:
                     pending = self._drop(pending, outcomes, len(cells))
@@ -113,33 +163,10 @@ class Matrix:
                 self._wait(outcomes, len(cells))
         return [outcomes[cell] for cell in cells]
 
-    def interrupt(self) -> None:
-        """End the run: running guests are closed, what has not started is skipped."""
-        self.interrupted = True
+    def _drop(self, pending: list[Cell], outcomes: dict[Cell, Outcome], total: int) -> list[Cell]:
+        """The run ends: running guests are closed, what has not started is skipped."""
         for running in list(self._running.values()):
             running.runner.cancel()
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGINT and SIGTERM end the run in good order; a second one is not swallowed."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, frame: object) -> None:
-            for one, handler in before.items():
-                signal.signal(one, handler)
-            self.interrupted = True
-
-        before = {one: signal.signal(one, stop) for one in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for one, handler in before.items():
-                signal.signal(one, handler)
-
-    def _drop(self, pending: list[Cell], outcomes: dict[Cell, Outcome], total: int) -> list[Cell]:
-        self.interrupt()
         for cell in pending:
             self._skip(cell, "interrupted", outcomes, total)
         return []

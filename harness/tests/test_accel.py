@@ -13,7 +13,7 @@ import pytest
 from gigalock_harness import accel, places
 from gigalock_harness.errors import GuestError
 from gigalock_harness.guest import Guest
-from guests import plain
+from guests import alive, children, plain
 
 QEMU = "qemu-system-x86_64"
 have_kvm = os.access("/dev/kvm", os.R_OK | os.W_OK)
@@ -80,6 +80,48 @@ def test_answer_depends_on_kernel_and_qemu(tmp_path: Path) -> None:
         accel._key(plain(), str(wrapper)),
     }
     assert len(keys) == 3
+
+
+HANGS = """#!/usr/bin/python3
+import os, signal, sys, time
+if "--version" in sys.argv:
+    print("QEMU emulator version 7.2.99")
+    sys.exit()
+with open({started!r}, "a") as log:
+    log.write(f"{{os.getpid()}} {{sys.argv[sys.argv.index('-accel') + 1]}}\\n")
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+while True:
+    time.sleep(1000)
+"""
+
+
+def test_a_guest_that_hangs_with_kvm(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine that this is for: /dev/kvm is there, and nothing ever comes of it."""
+    started = tmp_path / "started"
+    qemu = tmp_path / "qemu"
+    qemu.write_text(HANGS.format(started=str(started)))
+    qemu.chmod(0o755)
+    monkeypatch.setattr(accel.os, "access", lambda *_: True)
+    monkeypatch.setattr(accel, "PROBE_SECONDS", 1.5)
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(places, "tmp_dir", lambda: scratch)
+    before = children()
+    start = time.monotonic()
+    assert accel.choose(plain(), str(qemu)) == "tcg"
+    # Its time, three for the monitor's silence, and the steps of Guest.close().
+    assert 1.5 <= time.monotonic() - start < 20
+    ((pid, how),) = [line.split() for line in started.read_text().splitlines()]
+    assert how == "kvm" and not alive(int(pid)), "it ignores SIGTERM, and must end all the same"
+    assert children() == before
+    (answer,) = answers(own_cache)
+    said = json.loads(answer.read_text())
+    assert said["works"] is False and "within 1.5 s" in said["why"]
+    assert accel.choose(plain(), str(qemu)) == "tcg"
+    assert len(started.read_text().splitlines()) == 1, "it is asked once"
+    assert list(scratch.iterdir()) == []
 
 
 def test_unreadable_answer_is_no_answer(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

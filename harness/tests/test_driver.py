@@ -272,9 +272,10 @@ def test_bus_mastering_off_half_way(guest: Guest) -> None:
         half_way(guest, "sg", "wait")
         # The command register without its bus master bit; then as it was.
         r = guest.run(
-            f"c={config}; old=$(dd if=$c bs=1 skip=4 count=1 2>/dev/null | hexdump -e '1/1 \"%d\"');"
-            " printf \"\\\\$(printf %o $((old & ~4)))\" | dd of=$c bs=1 seek=4 conv=notrunc 2>&1;"
-            " sleep 1; printf \"\\\\$(printf %o $old)\" | dd of=$c bs=1 seek=4 conv=notrunc 2>&1"
+            f"c={config}; old=$(dd if=$c bs=1 skip=4 count=1 2>/dev/null |"
+            " hexdump -e '1/1 \"%d\"');"
+            ' printf "\\\\$(printf %o $((old & ~4)))" | dd of=$c bs=1 seek=4 conv=notrunc 2>&1;'
+            ' sleep 1; printf "\\\\$(printf %o $old)" | dd of=$c bs=1 seek=4 conv=notrunc 2>&1'
         )
         assert r.code == 0, r.stdout
         out = wait_gone(guest)
