@@ -81,10 +81,10 @@ def qemu_of(name: str, run: subprocess.Popen[str]) -> int | None:
 
 def strike(name: str, number: int, run: subprocess.Popen[str], log: Path) -> None:
     """Send a signal to the QEMU of a scenario once its guest is at work."""
+    commands = log / "out" / "cells" / f"{name}-256M-stock-contig-range" / "commands.log"
     end = time.monotonic() + SECONDS
     while time.monotonic() < end and run.poll() is None:
-        if pid := qemu_of(name, run):
-            time.sleep(4)
+        if commands.exists() and "sleep" in commands.read_text() and (pid := qemu_of(name, run)):
             os.kill(pid, number)
             return
         time.sleep(0.1)
