@@ -131,6 +131,12 @@ glk_crc32c_fn glk_crc32c_instruction(void)
 	return have_instruction() ? by_instruction : NULL;
 }
 
+bool glk_crc32c_by_tables(void)
+{
+	pthread_once(&once, choose);
+	return chosen == by_tables;
+}
+
 uint32_t glk_crc32c(uint32_t crc, const void *buf, size_t len)
 {
 	pthread_once(&once, choose);

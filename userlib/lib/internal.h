@@ -153,5 +153,11 @@ uint64_t glk_search_bound(const struct gigalock_failure *failure);
 typedef uint32_t (*glk_crc32c_fn)(uint32_t state, const uint8_t *p, size_t len);
 extern const glk_crc32c_fn glk_crc32c_tables;
 glk_crc32c_fn glk_crc32c_instruction(void);
+/* The tables are what glk_crc32c() uses here. */
+bool glk_crc32c_by_tables(void);
+
+/* The pattern's CRC by another way; false: too few words, or no memory. */
+bool glk_pattern_crc32c_fold(uint32_t *crc, uint64_t seed, uint64_t first_word,
+			     uint64_t words);
 
 #endif /* GLK_INTERNAL_H */

@@ -9,6 +9,7 @@
  * emulated CPU; the loops are kept scalar for the same reason (see Makefile).
  * start() spreads the seeds, so that near seeds don't give shifted patterns.
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "internal.h"
@@ -24,14 +25,17 @@ static uint64_t start_of(uint64_t seed)
 	return x ^ (x >> 31);
 }
 
-static inline uint64_t finish(uint64_t weyl)
+static inline uint64_t little_endian(uint64_t word)
 {
-	uint64_t word = weyl ^ (weyl >> 32);
-
 #if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
 	word = __builtin_bswap64(word);
 #endif
 	return word;
+}
+
+static inline uint64_t finish(uint64_t weyl)
+{
+	return little_endian(weyl ^ (weyl >> 32));
 }
 
 static inline uint64_t weyl_at(uint64_t start, uint64_t index)
@@ -155,11 +159,100 @@ bool glk_pattern_verify(const void *buf, size_t len, uint64_t seed,
 	return len == at || find(p + at, len - at, seed, offset + at, at, first);
 }
 
+/*
+ * The CRC without tables: x^5275 + x^4508 + x^2751 + 1 is a multiple of the
+ * CRC's polynomial (the shortest with four terms), and so is its 64th power,
+ * whose terms lie 64 times as far apart: whole words. Adding a multiple doesn't
+ * change the CRC. So each word in turn is made 0, by adding it to the three
+ * words that are 767, 2524 and 5275 places further on; what is left at the end
+ * are 5275 words. Three loads and a store for each, and no chain through them
+ * all: less than half the time of tables where the CPU is emulated.
+ */
+#define FOLD_FAR 5275u
+#define FOLD_MIDDLE (FOLD_FAR - 2751u)
+#define FOLD_NEAR (FOLD_FAR - 4508u)
+#define FOLD_LEAST ((uint64_t)1 << 20)	/* bytes that are worth it */
+#define FOLD_STEP 16384u	/* words from one move of the rest to the next */
+
+/* Make @words of the pattern 0; v[] gets what each was, to be added later. */
+static void fold(uint64_t *v, size_t words, uint64_t weyl)
+{
+	const uint64_t *near = v - FOLD_NEAR;
+	const uint64_t *middle = v - FOLD_MIDDLE;
+	const uint64_t *far = v - FOLD_FAR;
+	size_t i = 0;
+
+	for (; i + 4 <= words; i += 4, weyl += 4 * STEP) {
+		uint64_t w0 = finish(weyl) ^ far[i];
+		uint64_t w1 = finish(weyl + STEP) ^ far[i + 1];
+		uint64_t w2 = finish(weyl + 2 * STEP) ^ far[i + 2];
+		uint64_t w3 = finish(weyl + 3 * STEP) ^ far[i + 3];
+
+		v[i] = w0 ^ near[i] ^ middle[i];
+		v[i + 1] = w1 ^ near[i + 1] ^ middle[i + 1];
+		v[i + 2] = w2 ^ near[i + 2] ^ middle[i + 2];
+		v[i + 3] = w3 ^ near[i + 3] ^ middle[i + 3];
+	}
+	for (; i < words; i++, weyl += STEP)
+		v[i] = finish(weyl) ^ near[i] ^ middle[i] ^ far[i];
+}
+
+bool glk_pattern_crc32c_fold(uint32_t *crc, uint64_t seed, uint64_t first_word,
+			     uint64_t words)
+{
+	uint64_t weyl = weyl_at(start_of(seed), first_word);
+	uint64_t *rest, *v;
+
+	if (words <= FOLD_FAR)
+		return false;
+	/* The words before the first are 0. */
+	rest = calloc(FOLD_FAR + FOLD_STEP, sizeof(*rest));
+	if (!rest)
+		return false;
+	v = rest + FOLD_FAR;
+	/* The CRC so far counts as if it were added to the first four bytes:
+	 * put where it is added to the first word, and to no other. */
+	rest[0] = little_endian((uint32_t)~*crc);
+	for (words -= FOLD_FAR; words > 0;) {
+		size_t n = words < FOLD_STEP ? (size_t)words : FOLD_STEP;
+
+		fold(v, n, weyl);
+		weyl += n * STEP;
+		words -= n;
+		for (size_t i = 0; i < FOLD_FAR; i++)
+			rest[i] = rest[n + i];
+	}
+	/* Words after the last one that was made 0 get no more from each other. */
+	for (size_t i = 0; i < FOLD_FAR; i++, weyl += STEP) {
+		v[i] = rest[i] ^ finish(weyl);
+		if (i < FOLD_MIDDLE)
+			v[i] ^= rest[i + FOLD_FAR - FOLD_MIDDLE];
+		if (i < FOLD_NEAR)
+			v[i] ^= rest[i + FOLD_FAR - FOLD_NEAR];
+	}
+	*crc = ~glk_crc32c_tables(0, (const uint8_t *)v, FOLD_FAR * sizeof(*v));
+	free(rest);
+	return true;
+}
+
 uint32_t glk_pattern_crc32c(uint32_t crc, uint64_t seed, uint64_t offset,
 			    uint64_t len)
 {
 	uint8_t chunk[8192];
 
+	/* Whole words, and enough of them, where there is no fast instruction. */
+	if (len >= FOLD_LEAST && glk_crc32c_by_tables()) {
+		size_t n = (8 - offset % 8) % 8;
+
+		fill(chunk, n, seed, offset, 0);
+		crc = glk_crc32c(crc, chunk, n);
+		offset += n;
+		len -= n;
+		if (glk_pattern_crc32c_fold(&crc, seed, offset / 8, len / 8)) {
+			offset += len / 8 * 8;
+			len %= 8;
+		}
+	}
 	while (len > 0) {
 		size_t n = len < sizeof(chunk) ? len : sizeof(chunk);
 

@@ -117,6 +117,56 @@ static void crc_without_buffer(void **state)
 			 glk_pattern_crc32c(0, 4, 1, 28191));
 }
 
+/* Against the other ways, for lengths around those where its steps end. */
+static void crc_by_folding(void **state)
+{
+	static const uint64_t words[] = {
+		5276, 5277, 5279, 6041, 6042, 6043, 7799, 10550, 10551, 16384, 21658,
+		21659, 21660, 38043, 38050, 100003,
+	};
+	const size_t most = 100003 * 8;
+	uint8_t *buf = malloc(most);
+	uint32_t crc = 7;
+
+	(void)state;
+	assert_non_null(buf);
+	for (uint64_t first = 0; first < 4; first++) {
+		glk_pattern_fill(buf, most, 99, first * 8);
+		for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+			for (uint32_t before = 0; before < 3; before++) {
+				crc = before * 0x9abcdef1u;
+				assert_true(glk_pattern_crc32c_fold(&crc, 99, first,
+								    words[i]));
+				assert_int_equal(crc, glk_crc32c(before * 0x9abcdef1u,
+								 buf, words[i] * 8));
+			}
+		}
+	}
+	free(buf);
+	crc = 7;
+	assert_false(glk_pattern_crc32c_fold(&crc, 99, 0, 5275));
+	assert_int_equal(crc, 7);
+}
+
+/* From wherever to wherever, in one go or in parts. */
+static void long_crc_without_buffer(void **state)
+{
+	const uint64_t len = (1 << 20) + 12345;
+
+	(void)state;
+	for (uint64_t offset = 0; offset < 9; offset++) {
+		uint32_t parts = 0;
+
+		for (uint64_t at = 0; at < len; at += 65521)
+			parts = glk_pattern_crc32c(parts, 5, offset + at,
+				len - at < 65521 ? len - at : 65521);
+		assert_int_equal(glk_pattern_crc32c(0, 5, offset, len), parts);
+		parts = glk_pattern_crc32c(0, 5, offset, 13);
+		assert_int_equal(glk_pattern_crc32c(parts, 5, offset + 13, len - 13),
+				 glk_pattern_crc32c(0, 5, offset, len));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -127,6 +177,8 @@ int main(void)
 		cmocka_unit_test(no_word_twice),
 		cmocka_unit_test(first_words_are_fixed),
 		cmocka_unit_test(crc_without_buffer),
+		cmocka_unit_test(crc_by_folding),
+		cmocka_unit_test(long_crc_without_buffer),
 	};
 
 	return cmocka_run_group_tests_name("pattern", tests, fill_whole, NULL);
