@@ -505,7 +505,7 @@ def _read(path: Path) -> str:
         # O_NONBLOCK: opening a pipe must not wait for a writer.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else str(error)
+        why = error.strerror if isinstance(error, OSError) else "null character in its name"
         raise ScenarioError(f"{str(path)!r:.200}: can't be opened: {why}") from None
     status = os.fstat(handle)
     if not stat.S_ISREG(status.st_mode):

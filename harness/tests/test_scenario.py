@@ -244,7 +244,7 @@ def test_not_a_file(tmp_path: Path) -> None:
         (tmp_path / "none.toml", "No such file"),
         (tmp_path, "not a regular file"),
         (tmp_path / "pipe.toml", "not a regular file"),
-        (Path("a\0b"), "null byte"),
+        (Path("a\0b"), "null character in its name"),
         (Path("/dev/zero"), "not a regular file"),
     ):
         with pytest.raises(ScenarioError, match=words):
