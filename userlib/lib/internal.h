@@ -159,5 +159,7 @@ bool glk_crc32c_by_tables(void);
 /* The pattern's CRC by another way; false: too few words, or no memory. */
 bool glk_pattern_crc32c_fold(uint32_t *crc, uint64_t seed, uint64_t first_word,
 			     uint64_t words);
+uint32_t glk_pattern_crc32c_with(uint32_t crc, uint64_t seed, uint64_t offset,
+				 uint64_t len, bool may_fold);
 
 #endif /* GLK_INTERNAL_H */
