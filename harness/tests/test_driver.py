@@ -16,10 +16,8 @@ from pathlib import Path
 
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
+from gigalock_harness.inguest import CARD, KNOB_OFF, TESTS, pause_after, run_tap
 
-TESTS = "/usr/lib/gigalock/tests"
-CARD = "/machine/peripheral/gl0"
-OFF = 2**64 - 1
 HALF = 5_000_000  # bytes; neither a page's nor a chunk's multiple
 MIB = 32
 STRATEGIES = ["coherent", "contig-range", "sg"]
@@ -91,13 +89,9 @@ def assert_nothing_left(g: Guest, before: Memory) -> None:
     assert info["locked_bytes"] == 0
 
 
-def hold_at(g: Guest, n: int) -> None:
-    g.qmp("qom-set", path=CARD, property="pause-after", value=n)
-
-
 def half_way(g: Guest, strategy: str, action: str) -> str:
     """Start gl-midway in the background and wait until it says where it stands."""
-    hold_at(g, LARGEST[strategy] * 2**20 // 2 + 12345)
+    pause_after(g, LARGEST[strategy] * 2**20 // 2 + 12345)
     g.run(f"{TESTS}/gl-midway {strategy} {LARGEST[strategy]} {action} > /tmp/out 2>&1 &")
     for _ in range(100):
         out = g.run("cat /tmp/out").stdout
@@ -118,16 +112,8 @@ def wait_gone(g: Guest) -> str:
     pytest.fail("gl-midway does not end: " + g.run("cat /tmp/out").stdout)
 
 
-def tap(g: Guest, program: str) -> str:
-    r = g.run(f"{TESTS}/{program}", timeout=120)
-    bad = [line for line in r.stdout.splitlines() if not re.match(r"ok |1\.\.\d", line)]
-    assert r.code == 0 and not bad, "\n".join(bad) + r.stderr
-    assert re.search(r"^1\.\.[1-9]", r.stdout, re.M), "no plan: it ran no test"
-    return r.stdout
-
-
 def test_abi(guest: Guest) -> None:
-    tap(guest, "gl-abi")
+    run_tap(guest, "gl-abi")
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
@@ -145,7 +131,7 @@ def test_ending_half_way_leaves_nothing(guest: Guest, strategy: str, action: str
             assert not guest.run("pidof gl-midway").code
             wait_gone(guest)
     finally:
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
     assert_nothing_left(guest, before)
 
 
@@ -159,7 +145,7 @@ def test_killing_half_way_leaves_nothing(guest: Guest, strategy: str, signal: st
         guest.run(f"kill -{signal} $(pidof gl-midway)")
         wait_gone(guest)
     finally:
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
     assert_nothing_left(guest, before)
 
 
@@ -209,7 +195,7 @@ def test_unloading_in_use_is_refused(guest: Guest) -> None:
         assert "Resource temporarily unavailable" in r.stderr
         assert guest.run("test -e /dev/gigalock0").code == 0
     finally:
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
         guest.run("kill -KILL $(pidof gl-midway)")
     wait_gone(guest)
     assert_nothing_left(guest, before)
@@ -243,7 +229,7 @@ def test_unbinding_half_way_ends_the_transfer(guest: Guest, strategy: str) -> No
         # Told either by the transfer's status (device-gone) or, if it came too late, by the call.
         assert re.search(r"status 19 .*reason 24$", out, re.M) or "wait errno 19" in out, out
     finally:
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
         guest.run("cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind")
     assert_nothing_left(guest, before)
 
@@ -255,11 +241,11 @@ def test_function_reset_half_way(guest: Guest) -> None:
         half_way(guest, "sg", "wait")
         r = guest.run("echo 1 > $(ls -d /sys/bus/pci/drivers/gigalock/0000:*)/reset", timeout=30)
         assert r.code == 0, r.stderr
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
         out = wait_gone(guest)
         assert re.search(r"status 125 .*reason 23$", out, re.M), out  # ECANCELED, cancelled
     finally:
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
     assert guest.run("gigalock xfer -q --size 8M --strategy sg").code == 0
     assert_nothing_left(guest, before)
 
@@ -283,7 +269,7 @@ def test_bus_mastering_off_half_way(guest: Guest) -> None:
         log = json.loads(guest.run("gigalock failures --json").stdout)["failures"]
         assert (log[-1]["reason"], log[-1]["request"]) == ("device-error", 8)  # GL_ERR_BUS_MASTER
     finally:
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
     assert guest.run("gigalock xfer -q --size 8M --strategy sg").code == 0
     assert_nothing_left(guest, before)
 
@@ -295,7 +281,7 @@ def test_a_transfer_without_memory_for_it(guest: Guest) -> None:
         out = wait_gone(guest)
         assert "reason 14 stage 6" in out and "done" in out, out
     finally:
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
     assert_nothing_left(guest, before)
 
 
@@ -304,11 +290,11 @@ def test_a_lock_given_back_is_back_before_the_reap(guest: Guest, strategy: str) 
     before = memory(guest)
     try:
         half_way(guest, strategy, "unreaped")
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
         out = wait_gone(guest)
         assert "locks 0\n" in out and "done" in out, out
     finally:
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
     assert_nothing_left(guest, before)
 
 
@@ -317,7 +303,7 @@ def test_poll(guest: Guest) -> None:
     try:
         half_way(guest, "sg", "poll")
         assert "poll" not in guest.run("sleep 0.5; cat /tmp/out").stdout
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
         out = wait_gone(guest)
         assert "poll in\n" in out and "status 0 " in out, out
         half_way(guest, "sg", "poll")
@@ -328,7 +314,7 @@ def test_poll(guest: Guest) -> None:
         )
         assert "poll in hup" in wait_gone(guest)
     finally:
-        hold_at(guest, OFF)
+        pause_after(guest, KNOB_OFF)
         guest.run("test -e /dev/gigalock0 || cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind")
 
 
@@ -374,7 +360,7 @@ def test_bounced_buffers(tmp_path: Path) -> None:
     """Every byte goes through a bounce buffer: what isn't the transfer's stays as it was."""
     config = GuestConfig(ram_mib=512, cmdline_extra=["swiotlb=force"])
     with Guest(config, tmp_path) as g:
-        tap(g, "gl-bounce")
+        run_tap(g, "gl-bounce")
         assert g.unexpected_lines() == []
 
 

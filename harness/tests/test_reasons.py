@@ -8,13 +8,13 @@ the reason; everywhere else the machine is made so that the lock fails by itself
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
+from gigalock_harness.inguest import tool
 
 GIB = 2**30
 LOW_HALF = ["-machine", "max-ram-below-4g=512M"]
@@ -36,16 +36,8 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         )
 
 
-def tool(g: Guest, command: str, prefix: str = "", timeout: float = 120) -> dict[str, Any]:
-    r = g.run(f"{prefix} gigalock {command} --json", timeout=timeout)
-    assert r.stdout, f"no answer: exit code {r.code}, {r.stderr}"
-    answer = json.loads(r.stdout)
-    assert isinstance(answer, dict)
-    return answer
-
-
 def failure(g: Guest, size: str, strategy: str, prefix: str = "") -> dict[str, Any]:
-    answer = tool(g, f"lock --size {size} --strategy {strategy}", prefix)
+    answer = tool(g, f"lock --size {size} --strategy {strategy}", prefix=prefix)
     assert answer["ok"] is False, answer
     why = answer["failure"]
     assert why["text"] and why["remedy"]

@@ -9,29 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from gigalock_harness import inguest, places
 from gigalock_harness.guest import CommandTimeout, Guest, GuestConfig
+from gigalock_harness.inguest import CARD, KNOB_OFF, TESTS, pause_after, tap
 
 USERLIB = Path(__file__).resolve().parent.parent
-BUILD = Path(os.environ.get("BUILD", USERLIB.parent / "build")).resolve()
-TESTS = "/usr/lib/gigalock/tests"
+BUILD = places.build_dir()
 PROGRAMS = sorted(p.stem for p in (USERLIB / "tests/guest").glob("gl-test-*.c"))
-CARD = "/machine/peripheral/gl0"
-NEVER = (1 << 64) - 1
 GIB = 1 << 30
-
-
-def tap(text: str) -> tuple[list[str], list[str], int]:
-    """Names that passed, names that failed, and how many were promised."""
-    good = re.findall(r"^ok \d+ - (\w+)", text, re.M)
-    bad = re.findall(r"^not ok \d+ - (\w+)", text, re.M)
-    plan = re.search(r"^1\.\.(\d+)$", text, re.M)
-    return good, bad, int(plan[1]) if plan else -1
 
 
 def run_with_knob(guest: Guest, command: str, timeout: float = 300) -> tuple[int, str, int]:
@@ -55,8 +46,8 @@ def run_with_knob(guest: Guest, command: str, timeout: float = 300) -> tuple[int
         if asked[0] == "exit":
             return int(asked[1]), guest.run("cat /tmp/knob.out").stdout, held
         held += guest.qmp("qom-get", path=CARD, property="paused") is True
-        value = NEVER if asked[0] == "off" else int(asked[0])
-        guest.qmp("qom-set", path=CARD, property="pause-after", value=value)
+        value = KNOB_OFF if asked[0] == "off" else int(asked[0])
+        pause_after(guest, value)
         guest.run("echo done > /tmp/knob.answer")
 
 
@@ -65,11 +56,11 @@ def test_program(program: str, tmp_path: Path) -> None:
     names = os.popen(f"{BUILD}/userlib/guest-tests/{program} --list").read().split()
     with Guest(GuestConfig(ram_mib=1024), tmp_path) as guest:
         code, out, held = run_with_knob(guest, f"{TESTS}/{program}")
-        good, bad, plan = tap(out)
-        assert not bad, out
+        got = tap(out)
+        assert not got.failed, out
         assert code == 0, out
         assert "SKIP" not in out
-        assert good == names and plan == len(names) > 10
+        assert got.passed == names and got.planned == len(names) > 10
         if program == "gl-test-xfers":
             # The others end the transfer before they let the card go.
             assert held >= 4, "the tests in mid-transfer did not hold the card"
@@ -88,7 +79,7 @@ def test_without_the_knob_tests_are_skipped(guest: Guest) -> None:
         f"GIGALOCK_KNOB=/tmp/k {TESTS}/gl-test-xfers {names} )",
         timeout=60,
     )
-    assert done.code == 1 and tap(done.stdout)[1] == names.split()
+    assert done.code == 1 and tap(done.stdout).failed == names.split()
 
 
 @pytest.mark.parametrize("fault", ["no-copy", "corrupt", "wrong-place"])
@@ -97,9 +88,8 @@ def test_a_lying_card_is_caught(fault: str, tmp_path: Path) -> None:
     with Guest(GuestConfig(ram_mib=512), tmp_path) as guest:
         guest.qmp("qom-set", path=CARD, property="fault", value=fault)
         done = guest.run(f"{TESTS}/gl-test-data sg_offsets_and_sizes many_segments", timeout=120)
-        _, bad, _ = tap(done.stdout)
         assert done.code == 1
-        assert bad == ["sg_offsets_and_sizes", "many_segments"]
+        assert tap(done.stdout).failed == ["sg_offsets_and_sizes", "many_segments"]
         said = guest.run("gigalock --json xfer --size 3M --strategy sg", timeout=60)
         assert said.code == 4
         answer = json.loads(said.stdout)
@@ -112,11 +102,8 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         yield g
 
 
-def tool(guest: Guest, arguments: str, code: int = 0) -> dict:
-    done = guest.run(f"gigalock --json {arguments}", timeout=120)
-    assert done.code == code, done.stdout + done.stderr
-    assert done.stdout.count("\n") == 1
-    return json.loads(done.stdout)
+def tool(guest: Guest, arguments: str, code: int = 0) -> dict[str, Any]:
+    return inguest.tool(guest, arguments, code)
 
 
 def test_info(guest: Guest) -> None:
