@@ -35,7 +35,7 @@
 
 #define GL_REG_VERSION			0x004	/* RO: major << 16 | minor */
 #define GL_VERSION_MAJOR		1
-#define GL_VERSION_MINOR		0
+#define GL_VERSION_MINOR		1
 
 #define GL_REG_CAP			0x008	/* RO */
 #define GL_CAP_CHANNELS_SHIFT		0	/* number of channels, 1..16 */
@@ -61,6 +61,26 @@
 #define GL_REG_CARD_SIZE_HI		0x01c
 #define GL_REG_MAX_XFER_LO		0x020	/* RO: most bytes a descriptor */
 #define GL_REG_MAX_XFER_HI		0x024	/*     may move */
+
+/* Since version 1.1. */
+#define GL_REG_OPS			0x028	/* RO: bit n is set: GL_OP_* n works */
+#define GL_REG_ALIGN			0x02c	/* RO: host addresses of descriptors */
+						/*     are multiples of this, 1..4096 */
+#define GL_REG_MAX_SEG_LO		0x030	/* RO: most bytes of host memory that */
+#define GL_REG_MAX_SEG_HI		0x034	/*     one descriptor may name */
+#define GL_REG_BOUNDARY_LO		0x038	/* RO: a host range may not cross a */
+#define GL_REG_BOUNDARY_HI		0x03c	/*     multiple of this; 0: no limit */
+
+#define GL_REG_LINK			0x040	/* RO: the link model; 0: off */
+#define GL_LINK_GEN_SHIFT		0	/* 1..5 */
+#define GL_LINK_GEN_LEN			4
+#define GL_LINK_LANES_SHIFT		8	/* 1, 2, 4, 8, 16 */
+#define GL_LINK_LANES_LEN		8
+#define GL_REG_LINK_LATENCY		0x044	/* RO: ns before a descriptor's payload */
+#define GL_REG_LINK_RATE_LO		0x048	/* RO: bytes a second, each direction; */
+#define GL_REG_LINK_RATE_HI		0x04c	/*     0: no limit */
+#define GL_REG_WORKERS			0x050	/* RO: engines that run side by side; */
+						/*     0: the main loop does the work */
 
 #define GL_MIN_RING_LOG2		4	/* 16 descriptors */
 #define GL_MAX_RING_LOG2		16	/* 65536 descriptors */
@@ -112,6 +132,15 @@
 #define GL_CH_BYTES_LO			0x30	/* RO: reading LO latches HI */
 #define GL_CH_BYTES_HI			0x34
 
+/*
+ * Coalescing: the vector is raised when COUNT completions with IRQ wait for
+ * it, or TIME after the first of them. COUNT 0 and 1: each one at once.
+ * TIME 0: never because of time. A failure and a halt raise it at once.
+ * Since version 1.1.
+ */
+#define GL_CH_COALESCE_COUNT		0x38	/* RW: completions */
+#define GL_CH_COALESCE_TIME		0x3c	/* RW: microseconds */
+
 /* ---- Descriptor: 32 bytes ---------------------------------------------- */
 
 /*
@@ -121,16 +150,37 @@
  *   NOP          -         -
  *   H2C          host      card
  *   C2H          card      host
+ *   H2H          host      host      (ranges may not overlap)
+ *   C2C          card      card      (ranges may overlap)
+ *   FILL_CARD    pattern   card
+ *   FILL_HOST    pattern   host
+ *   CMP_HC       host      card
+ *   CMP_HH       host      host
+ *   CMP_CC       card      card
+ *   CRC_HOST     host      -
+ *   CRC_CARD     card      -
  */
 #define GL_OP_NOP			0x00	/* moves nothing; len must be 0 */
 #define GL_OP_H2C			0x01	/* host to card */
 #define GL_OP_C2H			0x02	/* card to host */
+/* Since version 1.1; GL_REG_OPS tells what works. */
+#define GL_OP_H2H			0x03	/* host to host */
+#define GL_OP_C2C			0x04	/* card to card */
+#define GL_OP_FILL_CARD			0x05	/* dst with the 8 bytes of src, */
+#define GL_OP_FILL_HOST			0x06	/* repeated */
+#define GL_OP_CMP_HC			0x07	/* compare; ends at the first */
+#define GL_OP_CMP_HH			0x08	/* difference with GL_ERR_COMPARE */
+#define GL_OP_CMP_CC			0x09
+#define GL_OP_CRC_HOST			0x0a	/* add to the running CRC, move */
+#define GL_OP_CRC_CARD			0x0b	/* nothing */
 
 #define GL_DESC_F_CPL			0x0001	/* write a completion after this one */
 #define GL_DESC_F_IRQ			0x0002	/* ... and raise the channel's vector */
 #define GL_DESC_F_CRC			0x0004	/* add the payload to the running CRC */
 #define GL_DESC_F_CRC_INIT		0x0008	/* clear the running CRC first */
-#define GL_DESC_F_ALL			0x000f
+#define GL_DESC_F_FENCE			0x0010	/* start when all earlier ones of the */
+						/* channel are done and visible */
+#define GL_DESC_F_ALL			0x001f
 
 /*
  * Descriptors without CPL form a chain with the next one that has it. The
@@ -173,6 +223,11 @@ struct gl_cpl {
 #define GL_ERR_HOST_WRITE		0x07	/* a write: nothing there, a register, */
 						/* or refused by an IOMMU */
 #define GL_ERR_BUS_MASTER		0x08	/* bus mastering is off */
+#define GL_ERR_SEG			0x09	/* host range longer than MAX_SEG */
+#define GL_ERR_ALIGN			0x0a	/* host address no multiple of ALIGN */
+#define GL_ERR_BOUNDARY			0x0b	/* host range crosses BOUNDARY */
+#define GL_ERR_COMPARE			0x0c	/* the data differ, at fault_addr */
+#define GL_ERR_OVERLAP			0x0d	/* H2H ranges overlap */
 /* Of the ring: the channel halts. */
 #define GL_ERR_RING_CONFIG		0x40	/* RING_LOG2, alignment, address width */
 #define GL_ERR_DOORBELL			0x41	/* TAIL - HEAD exceeds the ring */

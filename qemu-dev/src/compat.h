@@ -15,7 +15,9 @@
 #include "qemu/module.h"
 #include "qemu/notify.h"
 #include "qemu/rcu.h"
+#include "qemu/range.h"
 #include "qemu/thread.h"
+#include "qemu/timer.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
@@ -68,11 +70,11 @@
 /* The header that came with 10.0 and everything that changed with it. */
 #if __has_include("system/hostmem.h")
 #define gl_set_reset(dc, fn) device_class_set_legacy_reset(dc, fn)
-#define gl_access_is_direct(mr, is_write, attrs) \
-    memory_access_is_direct(mr, is_write, attrs)
+#define gl_access_is_direct(mr, is_write) \
+    memory_access_is_direct(mr, is_write, MEMTXATTRS_UNSPECIFIED)
 #else
 #define gl_set_reset(dc, fn) ((dc)->reset = (fn))
-#define gl_access_is_direct(mr, is_write, attrs) \
+#define gl_access_is_direct(mr, is_write) \
     memory_access_is_direct(mr, is_write)
 #endif
 
@@ -87,9 +89,11 @@
 #pragma weak error_abort
 #pragma weak error_fatal
 #pragma weak qdev_prop_bool
+#pragma weak qdev_prop_int32
 #pragma weak qdev_prop_link
 #pragma weak qdev_prop_size
 #pragma weak qdev_prop_string
+#pragma weak qdev_prop_uint32
 #pragma weak qdev_prop_uint64
 #pragma weak qdev_prop_uint8
 #pragma weak qemu_cond_timedwait_func

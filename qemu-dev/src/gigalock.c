@@ -26,6 +26,11 @@ static void gl_config_write(PCIDevice *pdev, uint32_t addr, uint32_t val,
 {
     GLState *s = GIGALOCK(pdev);
 
+    /* Stop first: or its last accesses would be faults, not bus master off. */
+    if (range_covers_byte(addr, len, PCI_COMMAND) &&
+        !(val >> (PCI_COMMAND - addr) * 8 & PCI_COMMAND_MASTER)) {
+        gl_engine_allow_dma(s, false);
+    }
     pci_default_write_config(pdev, addr, val, len);
     pcie_cap_flr_write_config(pdev, addr, val, len);
     gl_engine_allow_dma(s, gl_may_master(pdev));
@@ -40,55 +45,12 @@ static void gl_reset(DeviceState *dev)
     gl_mmio_reset(s);
 }
 
-static bool gl_check_properties(GLState *s, Error **errp)
-{
-    if (s->channels < 1 || s->channels > GL_MAX_CHANNELS) {
-        error_setg(errp, "channels=%u is out of range: 1 to %u", s->channels,
-                   GL_MAX_CHANNELS);
-        return false;
-    }
-    if (s->addr_width < GL_ADDR_WIDTH_MIN ||
-        s->addr_width > GL_ADDR_WIDTH_MAX) {
-        error_setg(errp, "addr-width=%u is out of range: %u to %u bits",
-                   s->addr_width, GL_ADDR_WIDTH_MIN, GL_ADDR_WIDTH_MAX);
-        return false;
-    }
-    if (s->max_ring < GL_MIN_RING_LOG2 || s->max_ring > GL_MAX_RING_LOG2) {
-        error_setg(errp, "max-ring=%u is out of range: %u to %u (log2 of "
-                   "descriptors)", s->max_ring, GL_MIN_RING_LOG2,
-                   GL_MAX_RING_LOG2);
-        return false;
-    }
-    if (!s->max_xfer) {
-        error_setg(errp, "max-xfer=0 is out of range: at least 1 byte");
-        return false;
-    }
-    return true;
-}
-
-static bool gl_check_card_size(const char *what, uint64_t size, Error **errp)
-{
-    if (size < GL_CARD_MEM_MIN || size > GL_CARD_MEM_MAX) {
-        error_setg(errp, "%s of %" PRIu64 " bytes is out of range: %" PRIu64
-                   " to %" PRIu64 " bytes", what, size,
-                   (uint64_t)GL_CARD_MEM_MIN, (uint64_t)GL_CARD_MEM_MAX);
-        return false;
-    }
-    if (!is_power_of_2(size)) {
-        error_setg(errp, "%s of %" PRIu64 " bytes is not a power of two, and a "
-                   "BAR must be; the next smaller one is %" PRIu64, what, size,
-                   pow2floor(size));
-        return false;
-    }
-    return true;
-}
-
 static bool gl_init_card_memory(GLState *s, Error **errp)
 {
     Error *err = NULL;
 
     if (!s->memdev) {
-        if (!gl_check_card_size("card-mem", s->card_mem, errp)) {
+        if (!gl_limits_check_card_size("card-mem", s->card_mem, errp)) {
             return false;
         }
         /* What is never touched need not be there. */
@@ -109,7 +71,8 @@ static bool gl_init_card_memory(GLState *s, Error **errp)
                        object_get_canonical_path_component(OBJECT(s->memdev)));
             return false;
         }
-        if (!gl_check_card_size("memdev", memory_region_size(mr), errp)) {
+        if (!gl_limits_check_card_size("memdev", memory_region_size(mr),
+                                       errp)) {
             return false;
         }
         if (memory_region_is_rom(mr)) {
@@ -141,6 +104,7 @@ static bool gl_init_capabilities(PCIDevice *pdev, Error **errp)
         error_setg(errp, "no room for the PCI Express capability");
         return false;
     }
+    gl_link_init(GIGALOCK(pdev));
     pcie_cap_flr_init(pdev);
     pcie_cap_deverr_init(pdev);
 
@@ -166,7 +130,7 @@ static void gl_realize(PCIDevice *pdev, Error **errp)
                    "(pcie.0 or a pcie-root-port of -machine q35)");
         return;
     }
-    if (!gl_check_properties(s, errp) || !gl_init_card_memory(s, errp)) {
+    if (!gl_limits_check_properties(s, errp) || !gl_init_card_memory(s, errp)) {
         return;
     }
     if (!gl_init_capabilities(pdev, errp)) {
@@ -241,6 +205,13 @@ GL_PROPERTY_TABLE gl_properties[] = {
     DEFINE_PROP_UINT8("addr-width", GLState, addr_width, GL_ADDR_WIDTH_MAX),
     DEFINE_PROP_UINT8("max-ring", GLState, max_ring, GL_MAX_RING_LOG2),
     DEFINE_PROP_SIZE("max-xfer", GLState, max_xfer, GL_MAX_XFER_DEFAULT),
+    DEFINE_PROP_SIZE("max-seg", GLState, max_seg, UINT64_MAX),
+    DEFINE_PROP_UINT32("align", GLState, align, 1),
+    DEFINE_PROP_SIZE("boundary", GLState, boundary, 0),
+    DEFINE_PROP_INT32("workers", GLState, workers, GL_WORKERS_AUTO),
+    DEFINE_PROP_UINT8("link-gen", GLState, link_gen, 0),
+    DEFINE_PROP_UINT8("link-lanes", GLState, link_lanes, 1),
+    DEFINE_PROP_UINT32("link-latency", GLState, link_latency, 0),
     GL_PROPERTY_END
 };
 

@@ -4,18 +4,25 @@
  *
  * gigalock.c          the PCI shell: BARs, MSI-X, properties, reset, life cycle
  * gigalock_mmio.c     the registers
- * gigalock_engine.c   channels: worker threads, rings, completions
- * gigalock_dma.c      moving bytes between host memory and the engine
+ * gigalock_engine.c   who works when: worker threads, holding, giving up
+ * gigalock_ring.c     the rings: fetching, chains, completions
+ * gigalock_ops.c      what a descriptor does
+ * gigalock_limits.c   what a descriptor and the properties may say
+ * gigalock_dma.c      host memory as the engine sees it
+ * gigalock_translate.c ... through an IOMMU
  * gigalock_copy.c     copying large blocks
+ * gigalock_irq.c      interrupts and their coalescing
+ * gigalock_link.c     the pace of a slower link
  * gigalock_knobs.c    run-time properties: pause, faults, counters
  * gigalock_crc32c.c   the checksum
  * gigalock_guard.c    the loadable build's proof that it fits this QEMU
  *
  * Locking. QEMU's big lock (BQL) protects the guest-visible registers
  * (GLChannelRegs) and everything of the shell. GLState.lock protects what the
- * workers and the rest share. A worker never takes the BQL and never holds
- * GLState.lock while it moves bytes, so whoever holds the BQL may wait for a
- * worker.
+ * workers and the rest share. A worker never takes the BQL, never holds
+ * GLState.lock while it moves bytes, and never waits in the middle of a
+ * channel's work: it leaves it, to be taken up later. So whoever holds the BQL
+ * may wait for a worker.
  */
 #ifndef GIGALOCK_H
 #define GIGALOCK_H
@@ -32,6 +39,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(GLState, GIGALOCK)
 #define GL_ADDR_WIDTH_MIN   24
 #define GL_ADDR_WIDTH_MAX   64
 #define GL_MAX_XFER_DEFAULT (1 * TiB)
+#define GL_ALIGN_MAX        4096
+#define GL_WORKERS_AUTO     (-1)
 #define GL_PAUSE_OFF        UINT64_MAX
 
 /*
@@ -41,10 +50,20 @@ OBJECT_DECLARE_SIMPLE_TYPE(GLState, GIGALOCK)
 #define GL_CHUNK            (8 * MiB)
 /* With a checksum: what was copied is still in the CPU's cache for it. */
 #define GL_CHUNK_CRC        (256 * KiB)
+/* Through an IOMMU: two of these, in pages of 4 KiB, fit one translation. */
+#define GL_CHUNK_TRANSLATED (2 * MiB)
 /* Through a buffer in between, for the fault knobs. */
 #define GL_BOUNCE           (64 * KiB)
 /* Descriptors fetched in one go. */
 #define GL_FETCH            64
+/*
+ * Bytes of one turn of a channel; then others get theirs. In the main loop a
+ * turn is short, for everything else in QEMU waits for it.
+ */
+#define GL_TURN             (32 * MiB)
+#define GL_TURN_MAIN_LOOP   (2 * MiB)
+/* A descriptor costs a turn at least this, however short it is. */
+#define GL_TURN_DESC        (4 * KiB)
 
 typedef enum GLFault {
     GL_FAULT_NONE,
@@ -56,24 +75,67 @@ typedef enum GLFault {
     GL_FAULT__MAX,
 } GLFault;
 
-/* One translated piece of host memory. */
-typedef struct GLSegment {
-    hwaddr addr;
-    uint64_t len;
-} GLSegment;
+/*
+ * Why work ends. Not negative: a GL_ERR_* of the contract. Negative: no guest
+ * sees these.
+ */
+#define GL_ABORTED  (-1)    /* told to give up */
+#define GL_HELD     (-2)    /* leave it until somebody lets go */
+#define GL_WAIT     (-3)    /* leave it until the IOMMU has answered */
+#define GL_PACED    (-4)    /* leave it until the link is free */
 
-/* Of one translation; enough for a chunk in pages of 4 KiB. */
-#define GL_MAX_SEGMENTS     2048
+/* What a piece of host memory is wanted for; each has a memory of its own. */
+typedef enum GLRole {
+    GL_ROLE_SRC,
+    GL_ROLE_SRC2,           /* the other side of a comparison */
+    GL_ROLE_DST,
+    GL_ROLE_RING,
+    GL_ROLE_CPL,
+    GL_ROLE__MAX,
+} GLRole;
 
-/* A translation that the worker asks of the main loop. GLState.lock. */
-typedef struct GLTranslation {
-    enum { GL_TR_IDLE, GL_TR_ASKED, GL_TR_DONE } state;
+static inline bool gl_role_writes(GLRole role)
+{
+    return role == GL_ROLE_DST || role == GL_ROLE_CPL;
+}
+
+/* A range of plain RAM that was found last; good for one turn. */
+typedef struct GLWindow {
+    hwaddr start;
+    uint64_t len;           /* 0: none */
+    MemoryRegion *mr;
+    hwaddr offset;          /* of start in mr */
+    uint8_t *ptr;
+    hwaddr used;            /* offset in the window of the last piece */
+} GLWindow;
+
+/* A range of bus addresses. */
+typedef struct GLRange {
     dma_addr_t addr;
     uint64_t len;
     bool is_write;
-    bool failed;            /* the address after the last segment is bad */
+} GLRange;
+
+/* One translated piece. */
+typedef struct GLSegment {
+    dma_addr_t addr;        /* bus address */
+    uint64_t len;           /* 0: used up */
+    hwaddr to;
+    bool is_write;
+    bool failed;            /* the IOMMU refuses addr */
+} GLSegment;
+
+#define GL_MAX_SEGMENTS     2048
+#define GL_MAX_RANGES       (2 * GL_FETCH + 2)
+
+/* What the engine asks of the IOMMU. GLState.lock for state. */
+typedef struct GLTranslation {
+    enum { GL_TR_IDLE, GL_TR_ASKED } state;
+    unsigned n_ranges;
+    GLRange range[GL_MAX_RANGES];   /* the first is needed, others may be */
     unsigned count;
-    GLSegment *segment;     /* GL_MAX_SEGMENTS of them */
+    GLSegment *segment;             /* GL_MAX_SEGMENTS of them */
+    unsigned last[GL_ROLE__MAX];    /* where the role found its piece */
 } GLTranslation;
 
 /* What the guest programmed. BQL. */
@@ -84,33 +146,53 @@ typedef struct GLChannelRegs {
     uint32_t ring_log2;
     uint32_t vector;
     uint32_t bytes_hi;      /* latched when LO was read */
+    uint32_t coalesce_count;
+    uint32_t coalesce_time;
 } GLChannelRegs;
+
+/* Where a channel is in its ring. Who works on the channel. */
+typedef struct GLRun {
+    struct gl_desc desc[GL_FETCH];  /* in the host's byte order */
+    unsigned n;             /* fetched */
+    unsigned at;            /* the one in work */
+    bool started;
+    int status;
+    uint64_t done;          /* bytes of it */
+    uint64_t bad;
+    bool skip;              /* the rest of the chain is skipped */
+    uint64_t chain_bytes;
+    uint32_t crc;
+    uint32_t crc_before;    /* of a copy that runs backwards: what crc was, */
+    uint32_t crc_done;      /* and that of the part that is done */
+} GLRun;
 
 typedef struct GLChannel {
     GLState *s;
     unsigned index;
     GLChannelRegs regs;
 
-    QemuThread thread;
-    QemuCond wake;          /* for the worker: something changed */
-
-    /* GLState.lock; the worker reads the marked ones (*) without it. */
-    bool exit;              /* the thread shall end */
+    /* GLState.lock; the marked ones (*) are read without it. */
     bool enabled;           /* latched and running */
     bool halted;
     uint8_t error;
-    bool active;            /* the worker is inside a batch of descriptors */
-    bool held;              /* ... but waits and touches nothing */
+    bool active;            /* somebody works on it right now */
+    bool held;              /* nobody shall, until something changes */
     bool paused;            /* ... because of the pause knob */
     bool moving;            /* it moves bytes that the pause knob counted */
     unsigned moving_epoch;
-    bool abort;             /* give up the batch */
+    bool abort;             /* give up the work */
     bool attention;         /* (*) look at the flags before the next chunk */
-    uint32_t tail;
+    uint32_t tail;          /* (*) */
     uint32_t head;          /* (*) */
     uint32_t cpl_count;     /* (*) */
     uint64_t bytes;         /* (*) */
-    bool irq_pending;       /* (*) for the bottom half */
+
+    /* interrupts, atomic */
+    bool irq_pending;       /* for the bottom half */
+    uint32_t irq_waiting;   /* completions that wait to be announced */
+    uint32_t coalesce_count;
+    uint32_t coalesce_time;
+    QEMUTimer *irq_timer;
 
     /* The configuration latched at ENABLE; constant while active. */
     uint64_t ring;
@@ -118,13 +200,25 @@ typedef struct GLChannel {
     uint32_t ring_len;
     bool translate;         /* an IOMMU stands before host memory */
 
-    /* The worker's own, set back at ENABLE. */
-    bool skip;              /* the rest of the chain is skipped */
-    uint64_t chain_bytes;
-    uint32_t crc;
+    /* For who works on the channel; set back at ENABLE. */
+    GLRun run;
     uint8_t *bounce;
+    AddressSpace *as;       /* where windows are found */
+    GLWindow window[GL_ROLE__MAX];
     GLTranslation tr;
+    int64_t link_until;     /* the link has its bytes at this time */
+    bool link_busy;         /* ... and it waited for that */
+
+    /* counters since the start, atomic */
+    uint64_t stat_bytes;
+    uint64_t stat_descriptors;
+    uint64_t stat_errors;
 } GLChannel;
+
+typedef struct GLLink {
+    uint64_t rate;          /* bytes a second; 0: no model */
+    int64_t busy_until[2];  /* from the host, to the host; GLState.lock */
+} GLLink;
 
 struct GLState {
     /*< private >*/
@@ -146,16 +240,31 @@ struct GLState {
     uint8_t addr_width;
     uint8_t max_ring;
     uint64_t max_xfer;
+    uint64_t max_seg;
+    uint32_t align;
+    uint64_t boundary;
+    int32_t workers;
+    uint8_t link_gen;
+    uint8_t link_lanes;
+    uint32_t link_latency;
 
     /* engine */
     QemuMutex lock;
-    QemuCond quiet;         /* for who waits until a worker is quiet */
+    QemuCond work;          /* for workers: a channel has become ready */
+    QemuCond quiet;         /* for who waits until nobody works on a channel */
     GLChannel ch[GL_MAX_CHANNELS];
+    unsigned n_workers;
+    QemuThread worker[GL_MAX_CHANNELS];
+    unsigned next;          /* the channel to look at first */
+    bool exit;              /* the workers shall end */
     AddressSpace *as;
+    GLLink link;
     bool dma_ok;            /* bus master on, power state D0 */
     bool vm_hold;           /* the VM is stopped */
     QEMUBH *irq_bh;
     QEMUBH *translate_bh;
+    QEMUBH *run_bh;         /* works, when there are no workers */
+    QEMUTimer *run_timer;   /* ... and the link is busy */
     VMChangeStateEntry *vm_state;
     Notifier exit_notifier;
     bool engine_up;
@@ -165,11 +274,6 @@ struct GLState {
     uint64_t pause_left;    /* bytes that may still be started */
     unsigned pause_epoch;   /* how often the knob was set */
     GLFault fault;          /* (*) */
-
-    /* counters, atomic */
-    uint64_t stat_bytes;
-    uint64_t stat_descriptors;
-    uint64_t stat_errors;
 };
 
 /* ---- gigalock.c: for the guard, which registers the type ---- */
@@ -179,7 +283,7 @@ extern const TypeInfo *const gl_type_info;
 extern const MemoryRegionOps gl_mmio_ops;
 void gl_mmio_reset(GLState *s);
 
-/* ---- gigalock_engine.c: all of it under the BQL ---- */
+/* ---- gigalock_engine.c: all of it under the BQL, but the last part ---- */
 void gl_engine_start(GLState *s);
 void gl_engine_stop(GLState *s);
 /* Stop all channels, wait until they are quiet, set their state back. */
@@ -191,25 +295,118 @@ void gl_channel_disable(GLChannel *ch);
 void gl_channel_doorbell(GLChannel *ch, uint32_t tail);
 uint32_t gl_channel_status(GLChannel *ch);
 bool gl_engine_paused(GLState *s);
-/* Wake the workers after a knob changed; GLState.lock is held. */
+/* Something changed for all channels; GLState.lock is held. */
 void gl_engine_kick(GLState *s);
-
-/* ---- gigalock_dma.c ---- */
-void gl_dma_init(GLState *s);
-void gl_dma_cleanup(GLState *s);
+/* A channel has become ready; GLState.lock is held. */
+void gl_engine_wake(GLState *s);
 /*
- * Read or write @len bytes of host memory at bus address @addr, memory only.
- * Returns the number of bytes moved before the first bad address, @len when
- * all is well. Called by a worker.
+ * By who works on a channel: ask for leave to move up to @want bytes (0: just
+ * to go on). Sets @allowed; returns GL_ERR_NONE, GL_ERR_BUS_MASTER, GL_ABORTED
+ * or GL_HELD.
  */
-uint64_t gl_dma_rw(GLChannel *ch, dma_addr_t addr, void *buf, uint64_t len,
-                   bool is_write);
+int gl_leave(GLChannel *ch, uint64_t want, uint64_t *allowed);
+/* Account for bytes moved with that leave. */
+void gl_moved(GLChannel *ch, uint64_t allowed, uint64_t moved);
+
+/* ---- gigalock_ring.c ---- */
+/* Work on the channel for about @budget bytes; returns why it ended there. */
+int gl_ring_turn(GLChannel *ch, uint64_t budget);
+/* Which ranges the next descriptors will need: up to @max of them. */
+unsigned gl_ring_outlook(GLChannel *ch, GLRange *range, unsigned max);
+
+/* ---- gigalock_ops.c ---- */
+typedef enum GLSide { GL_SIDE_NONE, GL_SIDE_HOST, GL_SIDE_CARD } GLSide;
+
+typedef struct GLOp {
+    bool known;
+    GLSide src;
+    GLSide dst;
+    bool dst_read;          /* dst is compared, not written */
+    uint64_t (*step)(GLChannel *ch, const struct gl_desc *d, uint64_t n,
+                     int *why);
+} GLOp;
+
+/* NULL: no such operation. */
+const GLOp *gl_op(unsigned op);
+uint32_t gl_ops_supported(void);
+/*
+ * The next part of a descriptor, at most @n bytes. Returns how many are done;
+ * if fewer than @n, @why has a status (with GLRun.bad set), or GL_WAIT.
+ */
+uint64_t gl_op_step(GLChannel *ch, const struct gl_desc *d, uint64_t n,
+                    int *why);
+/* How many bytes the next part should have. */
+uint64_t gl_op_chunk(GLChannel *ch, const struct gl_desc *d);
+
+/* ---- gigalock_limits.c ---- */
+bool gl_limits_check_properties(GLState *s, Error **errp);
+bool gl_limits_check_card_size(const char *what, uint64_t size, Error **errp);
+/* Everything about a descriptor that is known before a byte moves. */
+int gl_limits_check(GLState *s, const struct gl_desc *d, uint64_t *bad);
 /* True if [addr, addr + len) fits the address width; else the first bad one. */
-bool gl_dma_in_width(GLState *s, uint64_t addr, uint64_t len, uint64_t *bad);
+bool gl_limits_in_width(GLState *s, uint64_t addr, uint64_t len, uint64_t *bad);
+
+/* ---- gigalock_dma.c: by who works on a channel ---- */
+/* A turn begins and ends; pointers are good in between. */
+void gl_dma_begin(GLChannel *ch);
+void gl_dma_end(GLChannel *ch);
+/*
+ * A pointer to host memory at bus address @addr: how many bytes of @len lie
+ * there in one piece. 0: @why says why, GL_ERR_HOST_READ, GL_ERR_HOST_WRITE or
+ * GL_WAIT. Only memory has a pointer.
+ */
+uint64_t gl_dma_piece(GLChannel *ch, GLRole role, dma_addr_t addr,
+                      uint64_t len, uint8_t **ptr, int *why);
+/* The first @len bytes of the role's last piece were written. */
+void gl_dma_wrote(GLChannel *ch, GLRole role, uint64_t len);
+/*
+ * Read or write @len bytes through a buffer. Returns how many were moved before
+ * the first bad address.
+ */
+uint64_t gl_dma_rw(GLChannel *ch, GLRole role, dma_addr_t addr, void *buf,
+                   uint64_t len, int *why);
+
+/* ---- gigalock_translate.c ---- */
+void gl_translate_init(GLState *s);
+void gl_translate_cleanup(GLState *s);
+/* Forget what was translated. */
+void gl_translate_forget(GLChannel *ch);
+/* A turn begins: keep only what was translated for it. */
+void gl_translate_begin(GLChannel *ch);
+/* As gl_dma_piece(), but gives an address of the system's memory. */
+uint64_t gl_translate_piece(GLChannel *ch, GLRole role, dma_addr_t addr,
+                            uint64_t len, hwaddr *to, int *why);
 
 /* ---- gigalock_copy.c ---- */
 /* memmove(), for blocks that may be large. */
 void gl_copy_block(void *to, const void *from, size_t len);
+
+/* ---- gigalock_irq.c ---- */
+void gl_irq_init(GLState *s);
+void gl_irq_cleanup(GLState *s);
+/* A completion that asks for an interrupt; @now: regardless of coalescing. */
+void gl_irq_completion(GLChannel *ch, bool now);
+/* BQL held: the coalescing registers were written. */
+void gl_irq_configure(GLChannel *ch);
+/* BQL held: forget what is to be announced. */
+void gl_irq_reset(GLChannel *ch);
+/* BQL held: announce everything, without waiting for more. */
+void gl_irq_flush(GLState *s);
+
+/* ---- gigalock_link.c ---- */
+bool gl_link_check(GLState *s, Error **errp);
+/* After the PCI Express capability is there. */
+void gl_link_init(GLState *s);
+/* The most bytes to put on the link in one go. */
+uint64_t gl_link_chunk(GLState *s);
+/* The payload of a descriptor begins. */
+void gl_link_start(GLChannel *ch, const struct gl_desc *d);
+/* @n bytes of it go over the link. */
+void gl_link_take(GLChannel *ch, const struct gl_desc *d, uint64_t n);
+/* Nanoseconds until the link has taken everything; 0 when it has. */
+int64_t gl_link_wait(GLChannel *ch);
+/* The channel has nothing to do: what it lost so far is lost. */
+void gl_link_idle(GLChannel *ch);
 
 /* ---- gigalock_knobs.c ---- */
 void gl_knobs_class_init(ObjectClass *klass);

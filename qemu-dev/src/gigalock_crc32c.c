@@ -184,3 +184,31 @@ uint32_t gl_crc32c(uint32_t crc, const void *data, size_t len)
 {
     return ~crc_impl(~crc, data, len);
 }
+
+/* The product of two polynomials modulo ours; bit 31 is x to the 0. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+    uint32_t sum = 0;
+
+    for (uint32_t bit = 1u << 31; bit; bit >>= 1) {
+        if (a & bit) {
+            sum ^= b;
+        }
+        b = step_bit(b);
+    }
+    return sum;
+}
+
+uint32_t gl_crc32c_append(uint32_t crc, uint32_t next, uint64_t len)
+{
+    uint32_t power = 1u << 23;      /* x to the 8: one byte */
+
+    /* The inversions at both ends cancel out. */
+    for (; len; len >>= 1) {
+        if (len & 1) {
+            crc = multiply(power, crc);
+        }
+        power = multiply(power, power);
+    }
+    return crc ^ next;
+}

@@ -12,5 +12,7 @@ void gl_crc32c_init(void);
  * gl_crc32c(0, "123456789", 9) is 0xe3069283.
  */
 uint32_t gl_crc32c(uint32_t crc, const void *data, size_t len);
+/* The checksum of two messages, from theirs; @len is that of the second. */
+uint32_t gl_crc32c_append(uint32_t crc, uint32_t next, uint64_t len);
 
 #endif /* GIGALOCK_CRC32C_H */

@@ -73,13 +73,17 @@ static bool gl_get_paused(Object *obj, Error **errp)
     return gl_engine_paused(GIGALOCK(obj));
 }
 
-/* A read-only counter; @opaque is its place in GLState. */
+/* A read-only counter, of all channels; @opaque is its place in GLChannel. */
 static void gl_get_counter(Object *obj, Visitor *v, const char *name,
                            void *opaque, Error **errp)
 {
-    uint64_t *counter = (void *)GIGALOCK(obj) + (uintptr_t)opaque;
-    uint64_t value = qatomic_read(counter);
+    GLState *s = GIGALOCK(obj);
+    uint64_t value = 0;
 
+    for (unsigned i = 0; i < MIN(s->channels, GL_MAX_CHANNELS); i++) {
+        value += qatomic_read((uint64_t *)((void *)&s->ch[i] +
+                                           (uintptr_t)opaque));
+    }
     visit_type_uint64(v, name, &value, errp);
 }
 
@@ -105,12 +109,12 @@ void gl_knobs_class_init(ObjectClass *klass)
     object_class_property_add_str(klass, "fault", gl_get_fault, gl_set_fault);
     object_class_property_set_description(klass, "fault",
         "misbehave: none, no-copy, wrong-place, corrupt, no-irq, hang");
-    gl_add_counter(klass, "stat-bytes", offsetof(GLState, stat_bytes),
+    gl_add_counter(klass, "stat-bytes", offsetof(GLChannel, stat_bytes),
                    "payload bytes moved");
     gl_add_counter(klass, "stat-descriptors",
-                   offsetof(GLState, stat_descriptors),
+                   offsetof(GLChannel, stat_descriptors),
                    "descriptors finished, failed and skipped ones included");
-    gl_add_counter(klass, "stat-errors", offsetof(GLState, stat_errors),
+    gl_add_counter(klass, "stat-errors", offsetof(GLChannel, stat_errors),
                    "descriptors that failed and channels that halted");
 }
 

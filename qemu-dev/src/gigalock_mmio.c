@@ -35,6 +35,32 @@ static uint32_t gl_card_read(GLState *s, hwaddr addr)
         return extract64(s->max_xfer, 0, 32);
     case GL_REG_MAX_XFER_HI:
         return extract64(s->max_xfer, 32, 32);
+    case GL_REG_OPS:
+        return gl_ops_supported();
+    case GL_REG_ALIGN:
+        return s->align;
+    case GL_REG_MAX_SEG_LO:
+        return extract64(s->max_seg, 0, 32);
+    case GL_REG_MAX_SEG_HI:
+        return extract64(s->max_seg, 32, 32);
+    case GL_REG_BOUNDARY_LO:
+        return extract64(s->boundary, 0, 32);
+    case GL_REG_BOUNDARY_HI:
+        return extract64(s->boundary, 32, 32);
+    case GL_REG_LINK:
+        if (s->link_gen) {
+            v = FIELD_DP32(v, LINK, GEN, s->link_gen);
+            v = FIELD_DP32(v, LINK, LANES, s->link_lanes);
+        }
+        return v;
+    case GL_REG_LINK_LATENCY:
+        return s->link_latency;
+    case GL_REG_LINK_RATE_LO:
+        return extract64(s->link.rate, 0, 32);
+    case GL_REG_LINK_RATE_HI:
+        return extract64(s->link.rate, 32, 32);
+    case GL_REG_WORKERS:
+        return s->n_workers;
     case GL_REG_CTRL:
         return 0;
     default:
@@ -94,6 +120,10 @@ static uint32_t gl_channel_read(GLChannel *ch, hwaddr reg)
         return extract64(bytes, 0, 32);
     case GL_CH_BYTES_HI:
         return r->bytes_hi;
+    case GL_CH_COALESCE_COUNT:
+        return r->coalesce_count;
+    case GL_CH_COALESCE_TIME:
+        return r->coalesce_time;
     case GL_CH_DOORBELL:
         return 0;
     default:
@@ -143,6 +173,14 @@ static void gl_channel_write(GLChannel *ch, hwaddr reg, uint32_t v)
         break;
     case GL_CH_VECTOR:
         r->vector = v;
+        break;
+    case GL_CH_COALESCE_COUNT:
+        r->coalesce_count = v;
+        gl_irq_configure(ch);
+        break;
+    case GL_CH_COALESCE_TIME:
+        r->coalesce_time = v;
+        gl_irq_configure(ch);
         break;
     case GL_CH_DOORBELL:
         gl_channel_doorbell(ch, v);
@@ -206,5 +244,8 @@ void gl_mmio_reset(GLState *s)
     s->scratch = 0;
     for (unsigned i = 0; i < s->channels; i++) {
         s->ch[i].regs = (GLChannelRegs) { 0 };
+        if (s->engine_up) {
+            gl_irq_configure(&s->ch[i]);
+        }
     }
 }

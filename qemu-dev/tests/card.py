@@ -37,7 +37,12 @@ MSG = 0x0080000  # where MSI messages land
 BUF = 0x1000000
 
 F_CPL, F_IRQ, F_CRC, F_CRC_INIT = (GL[f"GL_DESC_F_{n}"] for n in ("CPL", "IRQ", "CRC", "CRC_INIT"))
+F_FENCE = GL["GL_DESC_F_FENCE"]
 H2C, C2H, NOP = GL["GL_OP_H2C"], GL["GL_OP_C2H"], GL["GL_OP_NOP"]
+H2H, C2C = GL["GL_OP_H2H"], GL["GL_OP_C2C"]
+FILL_CARD, FILL_HOST = GL["GL_OP_FILL_CARD"], GL["GL_OP_FILL_HOST"]
+CMP_HC, CMP_HH, CMP_CC = (GL[f"GL_OP_CMP_{n}"] for n in ("HC", "HH", "CC"))
+CRC_HOST, CRC_CARD = GL["GL_OP_CRC_HOST"], GL["GL_OP_CRC_CARD"]
 
 
 def crc32c(data: bytes, crc: int = 0) -> int:
@@ -266,7 +271,8 @@ class Card:
     def irq(self, vector: int) -> int:
         """Take the message of a vector out of memory: 0 if there was none."""
         v = self.q.readl(MSG + vector * 16)
-        self.q.writel(MSG + vector * 16, 0)
+        if v:  # or the message that comes right now would be lost
+            self.q.writel(MSG + vector * 16, 0)
         return v
 
     def mask(self, vector: int, masked: bool) -> None:

@@ -22,8 +22,16 @@ def built() -> None:
         pytest.exit(f"{LAUNCHER} is missing; run 'make -C qemu-dev' first", 1)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A module with BOTH_ENGINES = True runs with worker threads and without any."""
+    if "engine" in metafunc.fixturenames:
+        both = getattr(metafunc.module, "BOTH_ENGINES", False)
+        engines = ["threads", "main-loop"] if both else ["threads"]
+        metafunc.parametrize("engine", engines)
+
+
 @pytest.fixture
-def start() -> Iterator[Callable[..., Card]]:
+def start(engine: str) -> Iterator[Callable[..., Card]]:
     """Start QEMU with one card: start("channels=4", behind_port=True, extra=[...])."""
     running: list[Qemu] = []
 
@@ -37,6 +45,8 @@ def start() -> Iterator[Callable[..., Card]]:
         if behind_port:
             args += ["-device", "pcie-root-port,id=rp0,addr=4,chassis=1"]
         place = "bus=rp0" if behind_port else "addr=5"
+        if engine == "main-loop" and "workers=" not in options:
+            options = f"workers=0,{options}" if options else "workers=0"
         args += ["-device", f"gigalock,id=gl0,{place}" + (f",{options}" if options else "")]
         q = Qemu(args, **kwargs)  # type: ignore[arg-type]
         running.append(q)

@@ -4,6 +4,8 @@
 import pytest
 from card import BUF, F_CPL, F_IRQ, H2C, NOP
 
+BOTH_ENGINES = True
+
 
 @pytest.mark.parametrize("behind_port", [False, True])
 @pytest.mark.parametrize("ch,vector", [(0, 0), (0, 1), (1, 0), (1, 1)])

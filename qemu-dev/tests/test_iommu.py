@@ -8,6 +8,8 @@ import time
 import pytest
 from card import BUF, C2H, CARD_AT, CPL, F_CPL, F_CRC, F_CRC_INIT, GL, H2C, RING, crc32c
 
+BOTH_ENGINES = True
+
 VTD = 0xFED90000
 ROOT, CTX, PT = 0x10000, 0x11000, 0x20000
 GCMD, RTADDR, FSTS, FECTL, FEDATA, FEADDR = 0x18, 0x20, 0x34, 0x38, 0x3C, 0x40

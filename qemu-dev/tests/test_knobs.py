@@ -7,6 +7,8 @@ import pytest
 from card import BUF, C2H, CARD_AT, F_CPL, F_CRC, F_CRC_INIT, F_IRQ, GL, H2C, crc32c
 from qemu import QemuError
 
+BOTH_ENGINES = True
+
 OFF = (1 << 64) - 1
 MIB = 1 << 20
 

@@ -8,6 +8,8 @@ import pytest
 from card import BUF, C2H, CARD_AT, GL, H2C, NOP, Card
 from qemu import QemuError
 
+BOTH_ENGINES = True
+
 MIB = 1 << 20
 OFF = (1 << 64) - 1
 TOTAL = 40 * MIB

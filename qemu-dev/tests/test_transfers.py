@@ -8,6 +8,7 @@ import struct
 import pytest
 from card import BUF, C2H, CARD_AT, F_CPL, F_CRC, F_CRC_INIT, H2C, NOP, crc32c
 
+BOTH_ENGINES = True
 MIB = 1 << 20
 
 
