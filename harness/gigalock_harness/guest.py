@@ -395,7 +395,11 @@ class Guest:
         )
 
     def _error(self, kind: type[GuestError], message: str, **more: Any) -> GuestError:
-        text = "\n".join(console.clean_lines(self.console())[-40:]).strip()
+        lines = console.clean_lines(self.console())[-200:]
+        # A panic's trace can be longer than forty lines; what it was stands before it.
+        panic = console.panic_line("\n".join(lines))
+        begin = min([len(lines) - 40, *(i for i, one in enumerate(lines) if one == panic)])
+        text = "\n".join(lines[max(begin, 0) :]).strip()
         return kind(
             message, log_dir=self.log_dir, console=text, reproducer=self.reproducer(), **more
         )
