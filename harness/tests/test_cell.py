@@ -232,7 +232,9 @@ def test_limits_and_settings_reach_the_guest(run: Callable[..., Outcome]) -> Non
         rlimit=(("memlock", 8 * MIB),),
     )
     assert outcome.commands[:2] == ["echo 1 > /proc/sys/vm/overcommit_memory", "true"]
-    assert outcome.commands[2].startswith("ulimit -l 8192 && gigalock --json xfer --no-crc --size 107374")
+    assert outcome.commands[2].startswith(
+        "ulimit -l 8192 && gigalock --json xfer --no-crc --size 107374"
+    )
 
 
 def test_cancelled_before_it_began(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
