@@ -4,10 +4,17 @@
  * as QEMU's shared memory: memfd, touched, huge pages asked for as QEMU does.
  *
  *   memcpy_ref [BYTES [RUNS]]       default: 1 GiB, 5 runs
+ *   memcpy_ref serve BYTES
  *
- * Prints one line of JSON.
+ * The first prints one line of JSON. The second reads words, a line each, and
+ * answers each with the seconds it took:
+ *   copy     one memcpy of BYTES
+ *   pieces   a memcpy of each 4 KiB; their order in the source is scattered,
+ *            as that of PIECE() in copy_rate.py
+ *   two      two threads, a memcpy of half of BYTES each
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +67,7 @@ static unsigned long number(const char *text, const char *what)
     return v;
 }
 
-int main(int argc, char **argv)
+static int once(int argc, char **argv)
 {
     size_t size = argc > 1 ? number(argv[1], "size") : 1ul << 30;
     unsigned long runs = argc > 2 ? number(argv[2], "runs") : 5;
@@ -90,4 +97,87 @@ int main(int argc, char **argv)
            "\"min_gib_per_s\":%.3f,\"max_gib_per_s\":%.3f}\n", size, runs,
            rate[runs / 2], rate[0], rate[runs - 1]);
     return 0;
+}
+
+#define PIECE 4096
+#define SPREAD 0x9e3779b1u      /* odd: each place comes once */
+
+static uint8_t *from, *to;
+static size_t size;
+
+static double now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+static void copy_pieces(void)
+{
+    size_t n = size / PIECE;
+
+    for (size_t i = 0; i < n; i++) {
+        memcpy(to + i * PIECE, from + (uint32_t)(i * SPREAD) % n * PIECE,
+               PIECE);
+    }
+}
+
+static void *copy_half(void *half)
+{
+    size_t at = half ? size / 2 : 0;
+
+    memcpy(to + at, from + at, size / 2);
+    return NULL;
+}
+
+static void copy_two(void)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, copy_half, &size)) {
+        fprintf(stderr, "memcpy_ref: no thread\n");
+        exit(1);
+    }
+    copy_half(NULL);
+    pthread_join(thread, NULL);
+}
+
+static int serve(void)
+{
+    char line[32];
+
+    if (size % PIECE || (size / PIECE & (size / PIECE - 1))) {
+        fprintf(stderr, "memcpy_ref: %zu bytes are no power of two of pieces "
+                "of %d\n", size, PIECE);
+        return 2;
+    }
+    from = buffer("from", size, 0x5a);
+    to = buffer("to", size, 0);
+    while (fgets(line, sizeof(line), stdin)) {
+        double start = now();
+
+        if (!strcmp(line, "copy\n")) {
+            memcpy(to, from, size);
+        } else if (!strcmp(line, "pieces\n")) {
+            copy_pieces();
+        } else if (!strcmp(line, "two\n")) {
+            copy_two();
+        } else {
+            fprintf(stderr, "memcpy_ref: '%s' is not known\n", line);
+            return 2;
+        }
+        printf("%.9f\n", now() - start);
+        fflush(stdout);
+    }
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 3 && !strcmp(argv[1], "serve")) {
+        size = number(argv[2], "size");
+        return serve();
+    }
+    return once(argc, argv);
 }

@@ -160,6 +160,7 @@ typedef struct GLRun {
     uint64_t done;          /* bytes of it */
     uint64_t bad;
     bool skip;              /* the rest of the chain is skipped */
+    bool large;             /* what is outstanding is more than a cache's */
     uint64_t chain_bytes;
     uint32_t crc;
     uint32_t crc_before;    /* of a copy that runs backwards: what crc was, */
@@ -357,6 +358,13 @@ void gl_dma_end(GLChannel *ch);
  */
 uint64_t gl_dma_piece(GLChannel *ch, GLRole role, dma_addr_t addr,
                       uint64_t len, uint8_t **ptr, int *why);
+/*
+ * A guess for the same, without any consequence; NULL if it would take more
+ * than a glance.
+ */
+const uint8_t *gl_dma_glance(GLChannel *ch, GLRole role, dma_addr_t addr);
+/* @len bytes of card memory were written. */
+void gl_dma_card_wrote(GLState *s, uint64_t at, uint64_t len);
 /* The first @len bytes of the role's last piece were written. */
 void gl_dma_wrote(GLChannel *ch, GLRole role, uint64_t len);
 /*
@@ -378,8 +386,15 @@ uint64_t gl_translate_piece(GLChannel *ch, GLRole role, dma_addr_t addr,
                             uint64_t len, hwaddr *to, int *why);
 
 /* ---- gigalock_copy.c ---- */
-/* memmove(), for blocks that may be large. */
-void gl_copy_block(void *to, const void *from, size_t len);
+#define GL_LARGE            (2 * MiB)
+/*
+ * memmove(), for blocks that are large, or parts of something @large. What will
+ * be copied next is @ahead, or NULL.
+ */
+void gl_copy_block(void *to, const void *from, size_t len, bool large,
+                   const void *ahead);
+/* What was copied is visible before anything that comes after. */
+void gl_copy_done(void);
 
 /* ---- gigalock_irq.c ---- */
 void gl_irq_init(GLState *s);

@@ -5,14 +5,17 @@
  * The C library goes around the caches only for a single copy larger than a
  * good part of the last-level cache: on a host with a large one that is
  * hundreds of MiB, and anything below is half as fast. The engine copies in
- * smaller chunks, but knows that they belong to something large: so it stores
- * past the caches itself.
+ * smaller chunks, but knows that they belong to something large, be it one
+ * descriptor or many: so it stores past the caches itself. Such stores may be
+ * seen late; gl_copy_done() comes before whoever is told.
  */
 #include "compat.h"
 #include "gigalock.h"
 
 /* Below this the destination is better left in the caches. */
-#define GL_STREAM_MIN (2 * MiB)
+#define GL_STREAM_MIN GL_LARGE
+/* A piece of something large is copied so from this size on. */
+#define GL_STREAM_PIECE 1024
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -35,7 +38,8 @@ static void gl_stream_line(uint8_t *to, const uint8_t *from)
     _mm_stream_si128((__m128i *)(to + 48), d);
 }
 
-static size_t gl_stream(uint8_t *to, const uint8_t *from, size_t len)
+static size_t gl_stream(uint8_t *to, const uint8_t *from, size_t len,
+                        const uint8_t *ahead)
 {
     size_t lead = -(uintptr_t)to & 63;
     size_t done = lead;
@@ -48,25 +52,41 @@ static size_t gl_stream(uint8_t *to, const uint8_t *from, size_t len)
             }
         }
     }
-    _mm_sfence();
+    for (; len - done >= 64; done += 64) {
+        if (ahead) {
+            __builtin_prefetch(ahead + done);
+        }
+        gl_stream_line(to + done, from + done);
+    }
     return done;
 }
+
+void gl_copy_done(void)
+{
+    _mm_sfence();
+}
 #else
-static size_t gl_stream(uint8_t *to, const uint8_t *from, size_t len)
+static size_t gl_stream(uint8_t *to, const uint8_t *from, size_t len,
+                        const uint8_t *ahead)
 {
     return 0;
 }
+
+void gl_copy_done(void)
+{
+}
 #endif
 
-void gl_copy_block(void *to, const void *from, size_t len)
+void gl_copy_block(void *to, const void *from, size_t len, bool large,
+                   const void *ahead)
 {
     uint8_t *t = to;
     const uint8_t *f = from;
     size_t done = 0;
     bool apart = t >= f + len || f >= t + len;
 
-    if (len >= GL_STREAM_MIN && apart) {
-        done = gl_stream(t, f, len);
+    if (len >= (large ? GL_STREAM_PIECE : GL_STREAM_MIN) && apart) {
+        done = gl_stream(t, f, len, ahead);
     }
     /* The rest; a host address may lie in card memory, too, and overlap. */
     memmove(t + done, f + done, len - done);

@@ -35,7 +35,7 @@ static void gl_dst_wrote(GLChannel *ch, const struct gl_desc *d, uint64_t at,
     if (gl_op(d->op)->dst == GL_SIDE_HOST) {
         gl_dma_wrote(ch, GL_ROLE_DST, n);
     } else {
-        memory_region_set_dirty(ch->s->card_mr, d->dst + at, n);
+        gl_dma_card_wrote(ch->s, d->dst + at, n);
     }
 }
 
@@ -48,6 +48,22 @@ static void gl_crc(GLChannel *ch, const struct gl_desc *d, const void *data,
 }
 
 /* ---- Copies ---- */
+
+/* The source of the next descriptor, if that is a copy of the same kind. */
+static const uint8_t *gl_ahead(GLChannel *ch, const struct gl_desc *d)
+{
+    GLState *s = ch->s;
+    const struct gl_desc *next = d + 1;
+
+    if (ch->run.at + 1 >= ch->run.n || next->op != d->op ||
+        next->len < d->len) {
+        return NULL;
+    }
+    if (gl_op(d->op)->src == GL_SIDE_HOST) {
+        return gl_dma_glance(ch, GL_ROLE_SRC, next->src);
+    }
+    return next->src < s->card_size ? s->card + next->src : NULL;
+}
 
 static uint64_t gl_step_copy(GLChannel *ch, const struct gl_desc *d,
                              uint64_t n, int *why)
@@ -68,7 +84,9 @@ static uint64_t gl_step_copy(GLChannel *ch, const struct gl_desc *d,
         if (!len) {
             break;
         }
-        gl_copy_block(to, from, len);
+        gl_copy_block(to, from, len,
+                      ch->run.large && !(d->flags & GL_DESC_F_CRC),
+                      gl_ahead(ch, d));
         gl_dst_wrote(ch, d, at, len);
         /* Of what the card holds, for the host may change its side. */
         gl_crc(ch, d, op->src == GL_SIDE_CARD ? from : to, len);
@@ -101,8 +119,8 @@ static uint64_t gl_step_card_copy(GLChannel *ch, const struct gl_desc *d,
             gl_crc32c_append(part, run->crc_done, run->done) :
             gl_crc32c_append(run->crc_done, part, n);
     }
-    gl_copy_block(card + d->dst + at, card + d->src + at, n);
-    memory_region_set_dirty(ch->s->card_mr, d->dst + at, n);
+    gl_copy_block(card + d->dst + at, card + d->src + at, n, false, NULL);
+    gl_dma_card_wrote(ch->s, d->dst + at, n);
     if ((d->flags & GL_DESC_F_CRC) && run->done + n == d->len) {
         run->crc = gl_crc32c_append(run->crc_before, run->crc_done, d->len);
     }

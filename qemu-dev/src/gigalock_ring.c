@@ -14,6 +14,7 @@ static int gl_fetch(GLChannel *ch, uint32_t tail)
     uint32_t place = ch->head & (ch->ring_len - 1);
     uint32_t n = MIN(MIN(tail - ch->head, GL_FETCH), ch->ring_len - place);
     uint64_t size = sizeof(run->desc[0]), dummy;
+    uint64_t sum = 0;
     int why = GL_ERR_NONE, ret = gl_leave(ch, 0, &dummy);
 
     if (ret != GL_ERR_NONE) {
@@ -36,7 +37,10 @@ static int gl_fetch(GLChannel *ch, uint32_t tail)
         d->src = le64_to_cpu(d->src);
         d->dst = le64_to_cpu(d->dst);
         d->len = le64_to_cpu(d->len);
+        sum += MIN(d->len, GL_LARGE);
     }
+    /* The others that are outstanding are like these. */
+    run->large = sum / n * (tail - ch->head) >= GL_LARGE;
     run->n = n;
     run->at = 0;
     return GL_ERR_NONE;
@@ -96,6 +100,7 @@ static void gl_put_record(GLChannel *ch, const struct gl_desc *d, uint8_t *p)
     };
     size_t body = offsetof(struct gl_cpl, seq);
 
+    gl_copy_done();
     /* The payload before the record, the record before its number. */
     smp_wmb();
     memcpy(p, &cpl, body);
@@ -191,6 +196,7 @@ static int gl_begin(GLChannel *ch, const struct gl_desc *d)
     run->status = gl_limits_check(ch->s, d, &run->bad);
     if (run->status == GL_ERR_NONE) {
         if (d->flags & GL_DESC_F_FENCE) {
+            gl_copy_done();
             /* What the channel wrote is visible before it reads on. */
             smp_mb();
         }
@@ -276,6 +282,7 @@ int gl_ring_turn(GLChannel *ch, uint64_t budget)
             ret = gl_fetch(ch, tail);
         }
     }
+    gl_copy_done();
     gl_dma_end(ch);
     return ret;
 }

@@ -23,6 +23,13 @@ BAD = [
     ("max-ring=3", "max-ring=3 is out of range: 4 to 16"),
     ("max-ring=17", "max-ring=17 is out of range: 4 to 16"),
     ("max-xfer=0", "max-xfer=0 is out of range"),
+    ("max-seg=0", "max-seg=0 is out of range"),
+    ("align=0", "align=0 is no power of two from 1 to 4096"),
+    ("align=3", "align=3 is no power of two from 1 to 4096"),
+    ("align=8192", "align=8192 is no power of two from 1 to 4096"),
+    ("boundary=12288", "boundary=12288 is no power of two.*8192"),
+    ("workers=17", "workers=17 is out of range: 0 to 16"),
+    ("workers=-2", "workers=-2 is out of range: 0 to 16"),
     ("fault=explode", "fault 'explode' is not known"),
     ("memdev=nothing", "nothing"),
     ("card-memory=1G", "card-memory"),
@@ -65,6 +72,20 @@ def test_memdev_is_the_hosts_own_memory(start, tmp_path):
     assert card.do(H2C, BUF, 4097, len(data)).status == 0
     with open(path, "rb") as f, mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) as m:
         assert m[4097 : 4097 + len(data)] == data
+
+
+def test_64_gib_that_nobody_touched(start):
+    """By a backend without a reservation: more than the host has, and it takes none of it."""
+    card = start("memdev=mem", extra=["-object", "memory-backend-ram,id=mem,size=64G,reserve=off"])
+    assert card.reg64("CARD_SIZE") == 64 << 30
+    card.q.write(BUF, b"end")
+    card.enable()
+    for at in (0, 33 << 30, (64 << 30) - 3):
+        assert card.do(H2C, BUF, at, 3).status == 0
+        assert card.q.read(card.card_at + at, 3) == b"end"
+    with open(f"/proc/{card.q.proc.pid}/status", encoding="ascii") as f:
+        resident = next(line for line in f if line.startswith("VmRSS"))
+    assert int(resident.split()[1]) < 1 << 20, resident  # KiB
 
 
 def test_memdev_in_use(start):
