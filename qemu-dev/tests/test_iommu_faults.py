@@ -9,6 +9,7 @@ from test_iommu import FEADDR, FECTL, FEDATA, FSTS, PAGE, VTD, Tables
 
 BOTH_ENGINES = True
 BLOCKED = 10_000
+FIRST = 0x4000000  # there is memory at these addresses, if the IOMMU is left out
 LOG2 = 14
 FRCD = 0x220  # the fault record; bit 127 of it is set until the guest clears it
 AMD = 0xFED80000
@@ -41,7 +42,7 @@ def check_completions(card, first: int) -> None:
 
 def test_intel_iommu(start):
     card = start(extra=["-device", "intel-iommu"])
-    q, tables, first = card.q, Tables(card.q), 0x80000000
+    q, tables, first = card.q, Tables(card.q), FIRST
     for at in range(0, 32 << LOG2, PAGE):
         tables.map(RING + at, RING + at)
         tables.map(CPL + at, CPL + at)
@@ -103,7 +104,7 @@ def amd_on(q) -> Pci:
 
 def test_amd_iommu(start):
     card = start(extra=["-device", "amd-iommu"])
-    q, first = card.q, 0x80000000
+    q, first = card.q, FIRST
     q.fill(AMD_TABLE, 0x1000 * 32, 0)
     q.fill(AMD_ROOT, PAGE, 0)
     q.fill(AMD_LOG, 16 << 15, 0)
@@ -115,8 +116,8 @@ def test_amd_iommu(start):
         amd_map(q, tables, CPL + at, CPL + at)
     amd_map(q, tables, 0x40000000, BUF)
     # Not present, but not empty either: what the IOMMU reports as a fault.
-    for i in range(2, 4):
-        q.write(AMD_ROOT + i * 8, struct.pack("<Q", 0x7FF000 | 2 << 9))
+    for at in range(FIRST, FIRST + BLOCKED * PAGE, 1 << 21):
+        q.write(tables[3, 0] + (at >> 21) * 8, struct.pack("<Q", 0x7FF000 | 1 << 9))
     iommu = amd_on(q)
     assert not iommu.read(4) >> 27 & 1
     blocked_ring(card, first)
