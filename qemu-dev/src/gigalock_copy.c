@@ -16,6 +16,8 @@
 #define GL_STREAM_MIN GL_LARGE
 /* A piece of something large is copied so from this size on. */
 #define GL_STREAM_PIECE 1024
+/* Of the next piece this much is fetched ahead. */
+#define GL_AHEAD 512
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -52,10 +54,11 @@ static size_t gl_stream(uint8_t *to, const uint8_t *from, size_t len,
             }
         }
     }
+    /* The CPU follows a row of lines by itself, but not to another page. */
+    for (size_t at = 0; ahead && at < MIN(len, GL_AHEAD); at += 64) {
+        __builtin_prefetch(ahead + at);
+    }
     for (; len - done >= 64; done += 64) {
-        if (ahead) {
-            __builtin_prefetch(ahead + done);
-        }
         gl_stream_line(to + done, from + done);
     }
     return done;
