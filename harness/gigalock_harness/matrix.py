@@ -101,7 +101,9 @@ class Interrupts:
 
     def __exit__(self, *what: object) -> None:
         self._depth -= 1
-        if not self._depth:
+        # Once interrupted, the process is on its way out: a second signal that comes late, when
+        # the report is written, must not change how it ends.
+        if not self._depth and not self.count:
             for number, handler in self._before.items():
                 signal.signal(number, handler)
             self._before.clear()

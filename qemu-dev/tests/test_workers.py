@@ -26,6 +26,11 @@ def threads(card):
 def test_number_of_workers(start, workers, channels):
     """Every channel gets its turn, with more of them than workers and with fewer."""
     card = start(f"workers={workers},channels={channels}", extra=["-name", "test,debug-threads=on"])
+    # A thread takes its name when it first runs, which may be a moment later.
+    for _ in range(100):
+        if len(threads(card)) >= workers:
+            break
+        time.sleep(0.05)
     assert threads(card) == sorted(f"gigalock-{i}" for i in range(workers))
     assert card.reg("WORKERS") == workers
     for ch in range(channels):
