@@ -422,6 +422,19 @@ void port_setup(Card *c)
     g_free(port);
 }
 
+void port_power(Card *c, bool on)
+{
+    QPCIDevice *port = qpci_device_find(c->dev.bus, QPCI_DEVFN(PORT_SLOT, 0));
+    uint8_t cap = qpci_find_capability(port, PCI_CAP_ID_EXP, 0);
+    uint16_t ctl = qpci_config_readw(port, cap + PCI_EXP_SLTCTL) &
+                   ~(PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_PIC);
+
+    qpci_config_writew(port, cap + PCI_EXP_SLTCTL, ctl |
+                       (on ? PCI_EXP_SLTCTL_PWR_IND_ON :
+                        PCI_EXP_SLTCTL_PCC | PCI_EXP_SLTCTL_PWR_IND_OFF));
+    g_free(port);
+}
+
 Card *port_plug(Card *c, const char *options)
 {
     QPCIAddress addr = {
@@ -435,6 +448,7 @@ Card *port_plug(Card *c, const char *options)
     Card *plugged;
 
     qtest_qmp_assert_success(c->qts, json, NULL);
+    port_power(c, true);
     plugged = card_create(c->dev.bus, c->alloc, &addr);
     c->dev.bus->mmio_alloc_ptr = PORT_WINDOW;
     card_map(plugged);

@@ -133,6 +133,7 @@ void hold_transfer(Card *c, unsigned ch, uint64_t total, uint64_t after);
 
 /* A device that appears behind the root port rp0. */
 void port_setup(Card *c);
+void port_power(Card *c, bool on);
 Card *port_plug(Card *c, const char *options);
 
 /*
