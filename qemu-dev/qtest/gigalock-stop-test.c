@@ -139,7 +139,7 @@ static void test_stopped_machine(Card *c)
 
     ring_enable(c, 0, 4, 0);
     for (unsigned i = 0; i < 16; i++) {
-        ring_put(c, 0, GL_OP_H2C, i == 15 ? F_CPL : 0, i, BUF, 0, 60 * MiB);
+        ring_put(c, 0, GL_OP_H2C, i == 15 ? F_CPL : 0, i, BUF, 0, 8 * MiB);
     }
     ring_bell(c, 0);
     qtest_qmp_assert_success(c->qts, "{ 'execute': 'stop' }");
@@ -147,7 +147,7 @@ static void test_stopped_machine(Card *c)
     g_usleep(50000);
     g_assert_cmpuint(ch_bytes(c, 0), ==, moved);
     qtest_qmp_assert_success(c->qts, "{ 'execute': 'cont' }");
-    CHECK_CPL(ring_wait(c, 0), GL_ERR_NONE, 16 * 60 * MiB, 0);
+    CHECK_CPL(ring_wait(c, 0), GL_ERR_NONE, 16 * 8 * MiB, 0);
 }
 
 static void test_faults(Card *c)
@@ -297,7 +297,7 @@ static void test_reset_in_garbage(Card *c)
             for (unsigned i = 0; i < 64; i++) {
                 ring_put(c, ch, i % 2 ? GL_OP_C2H : GL_OP_H2C, F_CPL | F_IRQ,
                          i, i % 2 ? 0 : at, i % 2 ? c->regs.addr : 0, 8192);
-                ring_put(c, ch, GL_OP_H2C, F_CPL | F_IRQ, i, BUF, 0, 8 * MiB);
+                ring_put(c, ch, GL_OP_H2C, F_CPL | F_IRQ, i, BUF, 0, 1 * MiB);
             }
             ch_wr(c, ch, GL_CH_DOORBELL, 256);
         }
