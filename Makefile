@@ -36,12 +36,12 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help deps all kernel device driver userlib image demo test test-full \
-	shell lint clean distclean
+	shell bench qemu-intree qtest coverage lint clean distclean
 
 help:		## this list
 	@echo "gigalock: lock large DMA buffers, see why it fails, without hardware"
 	@echo
-	@sed -n 's/^\([a-z][a-z-]*\):.*## */\1	/p' $(TOP)/Makefile | expand -t 12
+	@sed -n 's/^\([a-z][a-z-]*\):.*## */\1	/p' $(TOP)/Makefile | expand -t 14
 	@echo
 	@echo "Variables: RAM=2G, DRIVER=other.ko, KERNEL=stock, DEVICE_OPTS=... for shell;"
 	@echo "TESTS='harness/tests/test_x.py' for test; BUILD=, GIGALOCK_CACHE= for where things go."
@@ -73,11 +73,26 @@ test: all	## run every test: units, device, library, guests (15 minutes at most)
 	@$(TOP)/scripts/run-tests $(TESTS)
 
 test-full: test	## make test, then what it leaves out: debootstraps of Debian 12 and 13
-	@$(PYTHON) -m pytest -p no:cacheprovider -m full $(TOP)/harness/tests
+	@$(PYTHON) -m pytest -p no:cacheprovider -m full -o timeout=14400 $(TOP)/harness/tests
 
 shell: all	## a prompt in a guest: RAM=2G, DRIVER=path/to/other.ko, DEVICE_OPTS=...
 	@$(PYTHON) -m gigalock_harness shell $(if $(RAM),--ram $(RAM)) $(if $(DRIVER),--driver $(abspath $(DRIVER))) \
 		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(DEVICE_OPTS),--device-opts $(DEVICE_OPTS))
+
+bench: device	## the card's copy rates beside plain memcpy, in build/bench/bench.json
+	@mkdir -p $(BUILD)/bench
+	@$(PYTHON) $(TOP)/qemu-dev/bench/copy_rate.py > $(BUILD)/bench/bench.json.part
+	@mv $(BUILD)/bench/bench.json.part $(BUILD)/bench/bench.json
+	@cat $(BUILD)/bench/bench.json
+
+qemu-intree: deps	## build QEMU with the device in it, with sanitizers (minutes, once)
+	@$(MAKE) --no-print-directory -C $(TOP)/qemu-dev intree
+
+qtest: deps	## the device's tests in C, in that QEMU
+	@$(MAKE) --no-print-directory -C $(TOP)/qemu-dev qtest
+
+coverage: deps	## how much of the device those tests reach
+	@$(MAKE) --no-print-directory -C $(TOP)/qemu-dev coverage
 
 lint: kernel	## every style and static check; clean, always
 	@$(TOP)/scripts/lint
