@@ -85,7 +85,7 @@ def run(options: Options) -> int:
         "side by side",
         flush=True,
     )
-    with Interrupts() as interrupts:
+    with Interrupts(last=True) as interrupts:
         outcomes = run_cells(scenarios, options, progress, interrupts)
         if options.bench and not interrupts.count:
             kernel = scenarios[0].cells[0].kernel

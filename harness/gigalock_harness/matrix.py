@@ -86,7 +86,10 @@ class Interrupts:
     process at once; the kernel then ends the guests.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, last: bool = False) -> None:
+        """`last`: the process ends after this. Once interrupted, it then ignores what comes late:
+        a second signal when the report is written must not change how it ends."""
+        self._last = last
         self.count = 0
         self._depth = 0
         self._before: dict[int, Any] = {}
@@ -101,11 +104,10 @@ class Interrupts:
 
     def __exit__(self, *what: object) -> None:
         self._depth -= 1
-        # Once interrupted, the process is on its way out: a second signal that comes late, when
-        # the report is written, must not change how it ends.
-        if not self._depth and not self.count:
+        if not self._depth:
             for number, handler in self._before.items():
-                signal.signal(number, handler)
+                late = self._last and self.count
+                signal.signal(number, signal.SIG_IGN if late else handler)
             self._before.clear()
 
     @contextmanager
