@@ -222,7 +222,8 @@ struct gl_cpl {
 #define GL_ERR_HOST_READ		0x06	/* host memory does not answer a read: */
 #define GL_ERR_HOST_WRITE		0x07	/* a write: nothing there, a register, */
 						/* or refused by an IOMMU */
-#define GL_ERR_BUS_MASTER		0x08	/* bus mastering is off */
+#define GL_ERR_BUS_MASTER		0x08	/* bus mastering is off: halts the channel, */
+						/* as no completion can be written */
 #define GL_ERR_SEG			0x09	/* host range longer than MAX_SEG */
 #define GL_ERR_ALIGN			0x0a	/* host address no multiple of ALIGN */
 #define GL_ERR_BOUNDARY			0x0b	/* host range crosses BOUNDARY */
