@@ -50,7 +50,7 @@ static int gl_ioc_info(struct gl_file *file, union gl_arg *u)
 	arg->address_width = card->addr_width;
 	arg->card_bytes = card->card_bytes;
 	arg->max_xfer_bytes = card->max_xfer;
-	arg->strategies = BIT(GIGALOCK_STRATEGY_COUNT) - 1;
+	arg->strategies = gl_lock_strategies();
 	arg->locks = atomic_read(&card->locks);
 	arg->locked_bytes = atomic64_read(&card->locked_bytes);
 	spin_lock(&card->log_lock);
@@ -154,7 +154,7 @@ static const struct gl_ioc gl_iocs[] = {
 	[_IOC_NR(GIGALOCK_IOC_LOCK)] = GL_IOC(gl_ioc_lock, gigalock_lock, lock_ns),
 	[_IOC_NR(GIGALOCK_IOC_UNLOCK)] = GL_IOC(gl_ioc_unlock, gigalock_unlock, id),
 	[_IOC_NR(GIGALOCK_IOC_SYNC)] = GL_IOC(gl_ioc_sync, gigalock_sync, length),
-	[_IOC_NR(GIGALOCK_IOC_SUBMIT)] = GL_IOC(gl_ioc_submit, gigalock_submit, reserved),
+	[_IOC_NR(GIGALOCK_IOC_SUBMIT)] = GL_IOC(gl_ioc_submit, gigalock_submit, op),
 	[_IOC_NR(GIGALOCK_IOC_WAIT)] = GL_IOC(gl_ioc_wait, gigalock_wait, status),
 	[_IOC_NR(GIGALOCK_IOC_CANCEL)] = GL_IOC(gl_ioc_cancel, gigalock_cancel, xfer),
 	[_IOC_NR(GIGALOCK_IOC_PROGRESS)] = GL_IOC(gl_ioc_progress, gigalock_progress, flags),

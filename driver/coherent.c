@@ -10,7 +10,7 @@
 #include "compat.h"
 #include "gl.h"
 
-static int gl_coherent_lock(struct gl_lock *lock, u64 user_addr,
+static int gl_coherent_lock(struct gl_lock *lock, const struct gigalock_lock *arg,
 			    struct gl_fail *fail)
 {
 	struct gl_card *card = lock->card;

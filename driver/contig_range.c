@@ -198,8 +198,8 @@ static int gl_contig_map(struct gl_lock *lock, unsigned long pfn,
 			   err, 0, lock->bytes, 0);
 }
 
-static int gl_contig_lock(struct gl_lock *lock, u64 user_addr,
-			  struct gl_fail *fail)
+static int gl_contig_lock(struct gl_lock *lock, const struct gigalock_lock *arg,
+			    struct gl_fail *fail)
 {
 	u64 ram = (u64)totalram_pages() << PAGE_SHIFT;
 	u64 top = gl_card_dma_limit(lock->card);

@@ -226,9 +226,16 @@ struct gl_lock {
 	struct gl_card *card;
 	const struct gl_strategy *strategy;
 	u32 id;
+	u32 flags;			/* GIGALOCK_LOCK_* */
 	u32 direction;			/* GIGALOCK_DIR_* */
 	enum dma_data_direction dma_dir;
 	u64 bytes;
+	u64 top;			/* highest bus address it may get */
+	u64 max_segment;		/* longest piece, whole pages */
+	int node;			/* or NUMA_NO_NODE */
+	u64 deadline_ns;		/* of ktime_get_ns(); 0: none */
+	u32 backing;			/* GIGALOCK_BACKING_*, set by the strategy */
+	u64 table_bytes;		/* kernel memory for its tables, likewise */
 	bool attached;			/* DMA mappings exist */
 	atomic_t mappings;		/* user VMAs */
 	atomic_t inflight;		/* transfers not done */
@@ -253,7 +260,9 @@ struct gl_strategy {
 	u32 number;
 	bool page_sized;		/* length must be whole pages */
 	bool user_memory;		/* needs user_addr, can't be mapped again */
-	int (*lock)(struct gl_lock *lock, u64 user_addr, struct gl_fail *fail);
+	bool table;			/* made of pieces: takes ENTRY_PER_PAGE */
+	int (*lock)(struct gl_lock *lock, const struct gigalock_lock *arg,
+		    struct gl_fail *fail);
 	void (*detach)(struct gl_lock *lock);
 	void (*free)(struct gl_lock *lock);
 	int (*mmap)(struct gl_lock *lock, struct vm_area_struct *vma, u64 offset);
@@ -268,8 +277,15 @@ extern const struct gl_strategy gl_strategy_sg;
 /* mmap() offsets: the lock's id above this bit, the place in the lock below. */
 #define GL_MMAP_SHIFT	40
 
+/*
+ * 0, or the errno of a caller that is to stop waiting (killed, time is up),
+ * noted in @fail: for every loop that may take long.
+ */
+int gl_lock_give_up(struct gl_lock *lock, u32 stage, u64 done,
+		    struct gl_fail *fail);
 int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 		   struct gl_fail *fail);
+u32 gl_lock_strategies(void);
 int gl_lock_remove(struct gl_file *file, u32 id);
 struct gl_lock *gl_lock_get(struct gl_file *file, u32 id, bool for_transfer);
 void gl_lock_put(struct gl_lock *lock);

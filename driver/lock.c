@@ -4,6 +4,7 @@
  * gone when the file, the mappings and the transfers have let go.
  */
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
 
@@ -57,13 +58,44 @@ struct gl_lock *gl_lock_get(struct gl_file *file, u32 id, bool for_transfer)
 	return lock;
 }
 
+int gl_lock_give_up(struct gl_lock *lock, u32 stage, u64 done,
+		    struct gl_fail *fail)
+{
+	if (fatal_signal_pending(current))
+		return gl_fail_set(fail, GIGALOCK_REASON_KILLED, stage, -EINTR, 0,
+				   lock->bytes, done);
+	if (lock->deadline_ns && ktime_get_ns() > lock->deadline_ns)
+		return gl_fail_set(fail, GIGALOCK_REASON_TIMEOUT, stage,
+				   -ETIMEDOUT, 0, lock->bytes, done);
+	return 0;
+}
+
+u32 gl_lock_strategies(void)
+{
+	u32 known = 0;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(gl_strategies); i++)
+		if (gl_strategies[i])
+			known |= BIT(i);
+	return known;
+}
+
 static int gl_lock_check(const struct gl_strategy *s, struct gigalock_lock *arg,
 			 struct gl_fail *fail)
 {
 	/* One byte less than half the address space: no sum below can wrap. */
 	u64 most = min_t(u64, S64_MAX, (u64)LONG_MAX) & PAGE_MASK;
 
-	if (arg->flags)
+	if (arg->flags & ~GIGALOCK_LOCK_FLAGS)
+		return gl_fail_argument(fail, arg->flags, GIGALOCK_LOCK_FLAGS);
+	if (arg->flags & GIGALOCK_LOCK_ENTRY_PER_PAGE && !s->table)
+		return gl_fail_argument(fail, arg->flags, GIGALOCK_LOCK_FLAGS &
+					~GIGALOCK_LOCK_ENTRY_PER_PAGE);
+	/* Since version 1; the strategies learn them one by one. */
+	if (arg->flags || arg->address_width || arg->node || arg->max_segment ||
+	    arg->timeout_ms || arg->fd || arg->region || arg->backing ||
+	    arg->table_bytes)
 		return gl_fail_argument(fail, arg->flags, 0);
 	if (!arg->direction || arg->direction > GIGALOCK_DIR_BOTH)
 		return gl_fail_argument(fail, arg->direction, GIGALOCK_DIR_BOTH);
@@ -95,14 +127,15 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 	struct gl_lock *lock;
 	int err;
 
-	if (arg->strategy >= GIGALOCK_STRATEGY_COUNT) {
+	s = arg->strategy < GIGALOCK_STRATEGY_COUNT ?
+	    gl_strategies[arg->strategy] : NULL;
+	if (!s) {
 		gl_fail_set(fail, GIGALOCK_REASON_BAD_STRATEGY,
 			    GIGALOCK_STAGE_ARGUMENTS, -EINVAL,
 			    GIGALOCK_STRATEGY_COUNT, arg->strategy, 0);
 		fail->unit = GIGALOCK_UNIT_COUNT;
 		return -EINVAL;
 	}
-	s = gl_strategies[arg->strategy];
 	err = gl_lock_check(s, arg, fail);
 	if (err)
 		return err;
@@ -118,12 +151,16 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 	lock->card = card;
 	lock->strategy = s;
 	lock->bytes = arg->bytes;
+	lock->flags = arg->flags;
 	lock->direction = arg->direction;
+	lock->top = gl_card_dma_limit(card);
+	lock->max_segment = U64_MAX & PAGE_MASK;
+	lock->node = NUMA_NO_NODE;
 	lock->dma_dir = arg->direction == GIGALOCK_DIR_TO_CARD ? DMA_TO_DEVICE :
 			arg->direction == GIGALOCK_DIR_FROM_CARD ? DMA_FROM_DEVICE :
 			DMA_BIDIRECTIONAL;
 
-	err = s->lock(lock, arg->user_addr, fail);
+	err = s->lock(lock, arg, fail);
 	if (err) {
 		kfree(lock);
 		return err;

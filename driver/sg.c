@@ -238,9 +238,10 @@ static int gl_sg_map(struct gl_lock *lock, struct gl_sg *sg, struct gl_fail *fai
 			   err, 0, lock->bytes, 0);
 }
 
-static int gl_sg_lock(struct gl_lock *lock, u64 user_addr, struct gl_fail *fail)
+static int gl_sg_lock(struct gl_lock *lock, const struct gigalock_lock *arg,
+			    struct gl_fail *fail)
 {
-	unsigned long pages = DIV_ROUND_UP(offset_in_page(user_addr) + lock->bytes,
+	unsigned long pages = DIV_ROUND_UP(offset_in_page(arg->user_addr) + lock->bytes,
 					   PAGE_SIZE);
 	struct gl_sg *sg;
 	int err;
@@ -255,7 +256,7 @@ static int gl_sg_lock(struct gl_lock *lock, u64 user_addr, struct gl_fail *fail)
 	err = gl_sg_charge(lock, sg, pages, fail);
 	if (err)
 		goto free;
-	err = gl_sg_pin(lock, sg, user_addr, pages, fail);
+	err = gl_sg_pin(lock, sg, arg->user_addr, pages, fail);
 	if (err)
 		goto unpin;
 	err = gl_sg_map(lock, sg, fail);

@@ -103,8 +103,8 @@ int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
 
 	if (arg->flags & ~GIGALOCK_XFER_CRC)
 		return gl_fail_argument(fail, arg->flags, GIGALOCK_XFER_CRC);
-	if (arg->reserved)
-		return gl_fail_argument(fail, arg->reserved, 0);
+	if (arg->op || arg->timeout_ms || arg->reserved || arg->pattern)
+		return gl_fail_argument(fail, arg->op, 0);
 	if (arg->direction != GIGALOCK_DIR_TO_CARD &&
 	    arg->direction != GIGALOCK_DIR_FROM_CARD)
 		return gl_fail_argument(fail, arg->direction,
