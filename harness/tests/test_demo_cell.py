@@ -161,5 +161,6 @@ def test_the_same_fails_when_declared_otherwise(tmp_path: Path, change: str, kin
     done = harness("run", str(path), "--ram", "512M", "--strategy", strategy, "--out", str(out))
     assert done.returncode == 1, done.stdout + done.stderr
     (cell,) = json.loads((out / "matrix.json").read_text())["cells"]
-    assert cell["status"] == "fail" and {one["kind"] for one in cell["problems"]} == {kind}
+    assert cell["status"] == "fail"
+    assert {one["kind"] for one in cell["problems"]} == {kind}, cell["problems"]
     assert any(problem in one["text"] for one in cell["problems"]), cell["problems"]
