@@ -215,6 +215,110 @@ static const struct {
 		"the card may not be opened ({error})",
 		"Run as root, or give your user the right to the card's node.",
 	},
+	[GIGALOCK_REASON_CMA_TOO_SMALL] = {
+		"{request} asked for, but the machine has only {limit} of CMA memory"
+		"[, of which {available} are free]",
+		"Boot with cma= larger than {request}, or use strategy contig-range or sg, "
+		"which need no CMA.",
+	},
+	[GIGALOCK_REASON_CMA_FULL] = {
+		"{request} asked for, but less than that of the CMA memory is free"
+		"[: {available}][ of {limit}]",
+		"Give back other buffers, boot with a larger cma=, or use strategy "
+		"contig-range or sg.",
+	},
+	[GIGALOCK_REASON_CMA_BUSY] = {
+		"no run of {request} could be had in CMA memory[, though {available} are free]",
+		"Lock early after boot, before others have pages there or pin them; drop the "
+		"page cache and try again; or keep a region free with memmap= or reserve_mem=.",
+	},
+	[GIGALOCK_REASON_CMA_ABOVE_WIDTH] = {
+		"the CMA memory lies above {limit}, the highest address that the card can reach",
+		"Boot with cma=SIZE@0-4G so that it lies low, or use a card with more address "
+		"bits, or an IOMMU.",
+	},
+	[GIGALOCK_REASON_IOVA_SPACE] = {
+		"the IOMMU has no free range of {request} among the bus addresses of this card"
+		"[, which end at {limit}]",
+		"Unlock other buffers of this card, ask for less, or use a card with more "
+		"address bits (iommu.forcedac=1 gives buffers addresses above 4 GiB).",
+	},
+	[GIGALOCK_REASON_TOO_MANY_SEGMENTS] = {
+		"the buffer lies in more pieces than the table's {limit}[; {available} fitted]",
+		"Let neighbouring pages be merged and the table be large, use huge pages or a "
+		"strategy in one piece, or lock less.",
+	},
+	[GIGALOCK_REASON_NONPAGED_POOL] = {
+		"{request} asked for, but the driver's budget of memory is {limit}"
+		"[, of which {available} are left]",
+		"Unlock other buffers, ask for less, or load the driver with a larger budget; "
+		"strategies sg and hugetlb take the caller's memory instead.",
+	},
+	[GIGALOCK_REASON_MAPPING_ENTRIES] = {
+		"mapping the buffer takes {request} page-table entries, but the driver's budget "
+		"is {limit}[, of which {available} are left]",
+		"Don't map it into the process, unlock other mapped buffers, or load the "
+		"driver with a larger budget.",
+	},
+	[GIGALOCK_REASON_RESERVED_MISSING] = {
+		"there is no reserved region {request}[: there are {limit}]",
+		"Keep one free at boot (memmap= or reserve_mem=) and name it to the module by "
+		"its parameter.",
+	},
+	[GIGALOCK_REASON_RESERVED_NOT_RESERVED] = {
+		"the range at {request} was named to the module, but is in use as RAM or is no "
+		"memory at all",
+		"Compare the module's parameter with memmap= and /proc/iomem; the boot loader "
+		"may have eaten an unescaped $.",
+	},
+	[GIGALOCK_REASON_RESERVED_SMALL] = {
+		"{request} asked for, but the reserved region is {limit}",
+		"Reserve a larger region at boot, or lock at most {limit} of it.",
+	},
+	[GIGALOCK_REASON_RESERVED_BUSY] = {
+		"other locks leave no {request} in a row of the reserved region"
+		"[: its longest free part is {available}]",
+		"Unlock what is there, use another region, or ask for less[ ({available})].",
+	},
+	[GIGALOCK_REASON_POOL_EMPTY] = {
+		"no buffer of the pool is free[: all {limit} are taken]",
+		"Unlock one, or load the module with more of them.",
+	},
+	[GIGALOCK_REASON_POOL_SMALL] = {
+		"{request} asked for, but a buffer of the pool is {limit}",
+		"Load the module with larger buffers, or lock at most {limit}.",
+	},
+	[GIGALOCK_REASON_NOT_HUGETLB] = {
+		"part of the {request} is no huge page[; the first {available} are]",
+		"Map it with MAP_HUGETLB or from hugetlbfs (transparent huge pages don't "
+		"count), let the library allocate it, or use strategy sg.",
+	},
+	[GIGALOCK_REASON_NODE_MEMORY] = {
+		"{request} asked for on one NUMA node, which has only {limit}"
+		"[, of which {available} are free]",
+		"Use another node, or none, or ask for less.",
+	},
+	[GIGALOCK_REASON_DMABUF_REFUSED] = {
+		"the file is no dma-buf, or its exporter won't share it with this card ({error})",
+		"Give the file descriptor of a dma-buf; if it is one, its exporter has to allow "
+		"a device that addresses as this card does.",
+	},
+	[GIGALOCK_REASON_HUGETLB_SIZE] = {
+		"this CPU or kernel has no huge pages of {request}",
+		"Use a size that /sys/kernel/mm/hugepages lists; 1 GiB pages need a CPU with "
+		"pdpe1gb.",
+	},
+	[GIGALOCK_REASON_HUGETLB_POOL] = {
+		"{request} of huge pages asked for, but too few are set aside and free"
+		"[: {limit} in all][, {available} free]",
+		"Set more aside: hugepagesz= and hugepages= at boot, which 1 GiB pages all but "
+		"need, or nr_hugepages in /sys/kernel/mm/hugepages.",
+	},
+	[GIGALOCK_REASON_IO_URING_BUFFER] = {
+		"io_uring does not register {request} in one piece[; the longest that it took is "
+		"{limit}]",
+		"Register several buffers, none longer than 1 GiB, or use a kernel from 7.3 on.",
+	},
 };
 
 const char *glk_reason_name(uint32_t reason)

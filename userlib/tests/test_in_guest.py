@@ -111,7 +111,7 @@ def test_info(guest: Guest) -> None:
     assert info["device"] == "/dev/gigalock0"
     assert info["driver"].endswith("/drivers/gigalock")
     assert info["card_bytes"] == 64 << 20
-    assert info["strategies"] == ["coherent", "contig-range", "sg"]
+    assert info["strategies"][:3] == ["coherent", "contig-range", "sg"]
     assert tool(guest, "info -d 0")["bus"] == info["bus"]
 
 
@@ -131,12 +131,10 @@ def test_lock_that_fails(guest: Guest) -> None:
 
 def test_auto_tells_all_tries(guest: Guest) -> None:
     said = tool(guest, "lock --size 1G", 1)
-    assert [one["strategy"] for one in said["tries"]] == ["coherent", "contig-range", "sg"]
-    assert [one["reason"] for one in said["tries"]] == [
-        "buddy-limit",
-        "ram-too-small",
-        "overcommit",
-    ]
+    reasons = {one["strategy"]: one["reason"] for one in said["tries"]}
+    assert list(reasons)[:2] == ["coherent", "contig-range"] and list(reasons)[-1] == "sg"
+    assert reasons["coherent"] == "buddy-limit" and reasons["contig-range"] == "ram-too-small"
+    assert reasons["sg"] == "overcommit"
     said = tool(guest, "lock --size 8M")
     assert said["tries"][0]["reason"] == "buddy-limit"
     assert said["tries"][-1]["ok"] is True and said["strategy"] == said["tries"][-1]["strategy"]

@@ -75,7 +75,8 @@ static void bad_lock_options(void **state)
 		{ { .bytes = 0 }, GIGALOCK_REASON_BAD_SIZE, 0 },
 		{ { .bytes = UINT64_MAX }, GIGALOCK_REASON_BAD_SIZE, UINT64_MAX },
 		{ { .bytes = 1, .min_bytes = 2 }, GIGALOCK_REASON_BAD_SIZE, 2 },
-		{ { .bytes = 1, .strategy = 3 }, GIGALOCK_REASON_BAD_STRATEGY, 3 },
+		{ { .bytes = 1, .strategy = GIGALOCK_STRATEGY_COUNT },
+		  GIGALOCK_REASON_BAD_STRATEGY, GIGALOCK_STRATEGY_COUNT },
 		{ { .bytes = 1, .direction = 4 }, GIGALOCK_REASON_BAD_ARGUMENT, 4 },
 		{ { .bytes = 1, .flags = 0x80 }, GIGALOCK_REASON_BAD_ARGUMENT, 0x80 },
 		{ { .bytes = 1, .reserved = 9 }, GIGALOCK_REASON_BAD_ARGUMENT, 9 },
@@ -145,7 +146,7 @@ static void bad_limit_options(void **state)
 	assert_int_equal(glk_limit_search("/dev/no-such-card", &o, &r, &f), -EINVAL);
 	assert_int_equal(f.reason, GIGALOCK_REASON_BAD_SIZE);
 	o.bytes = 4096;
-	o.strategy = 7;
+	o.strategy = GIGALOCK_STRATEGY_COUNT;
 	assert_int_equal(glk_limit_search("/dev/no-such-card", &o, &r, &f), -EINVAL);
 	assert_int_equal(f.reason, GIGALOCK_REASON_BAD_STRATEGY);
 	o.strategy = 0;

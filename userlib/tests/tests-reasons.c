@@ -11,12 +11,16 @@ static void a_few_by_hand(void **state)
 	assert_string_equal(glk_reason_name(0), "none");
 	assert_string_equal(glk_reason_name(4), "buddy-limit");
 	assert_string_equal(glk_reason_name(28), "permission");
+	assert_string_equal(glk_reason_name(48), "io-uring-buffer");
 	assert_string_equal(glk_reason_name(GIGALOCK_REASON_COUNT), "unknown");
 	assert_string_equal(glk_stage_name(5), "pin");
 	assert_string_equal(glk_stage_name(999), "unknown");
 	assert_string_equal(glk_strategy_name(1), "contig-range");
 	assert_string_equal(glk_strategy_name(GLK_STRATEGY_AUTO), "auto");
-	assert_string_equal(glk_strategy_list(), "coherent, contig-range, sg, auto");
+	assert_string_equal(glk_strategy_name(7), "dmabuf");
+	assert_string_equal(glk_strategy_list(),
+			    "coherent, contig-range, sg, reserved, pool, hugetlb, "
+			    "chunked, dmabuf, auto");
 	assert_int_equal(glk_strategy_by_name("sg", &strategy), 0);
 	assert_int_equal(strategy, GIGALOCK_STRATEGY_SG);
 	assert_int_equal(glk_strategy_by_name("SG", &strategy), -ENOENT);

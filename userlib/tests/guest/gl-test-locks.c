@@ -398,10 +398,16 @@ static void close_gives_everything_back(void)
 	if (pid == 0) {
 		struct glk_card *card = open_card();
 
+		unsigned int locks = 0;
+
 		for (uint32_t s = 0; s < GIGALOCK_STRATEGY_COUNT; s++)
-			lock_memory(card, s, MIB, BOTH, NULL);
-		EQUAL(card_info(card).locks, 3);
-		EQUAL(card_info(card).locked_bytes, 3 * MIB);
+			if (easy_strategy(card, s)) {
+				lock_memory(card, s, MIB, BOTH, NULL);
+				locks++;
+			}
+		CHECK(locks >= 3);
+		EQUAL(card_info(card).locks, locks);
+		EQUAL(card_info(card).locked_bytes, locks * MIB);
 		_exit(0);	/* nothing freed, nothing closed */
 	}
 	EQUAL(waitpid(pid, &status, 0), pid);
@@ -462,9 +468,10 @@ static void auto_says_what_it_tried(void)
 	try_count = 0;
 	o.bytes = (uint64_t)1 << 40;
 	EQUAL(glk_lock_new(card, &o, &lock, &f), -ENOMEM);
-	EQUAL(try_count, 3);
-	EQUAL(tries[2].strategy, SG);
-	EQUAL(f.reason, tries[2].failure.reason);
+	CHECK(try_count >= 3);
+	EQUAL(tries[1].strategy, GIGALOCK_STRATEGY_CONTIG_RANGE);
+	EQUAL(tries[try_count - 1].strategy, SG);
+	EQUAL(f.reason, tries[try_count - 1].failure.reason);
 }
 
 static void smallest_acceptable_size(void)

@@ -183,6 +183,16 @@ void expect_reason(const struct gigalock_failure *failure, uint32_t reason)
 		     glk_reason_name(reason));
 }
 
+bool easy_strategy(struct glk_card *card, uint32_t strategy)
+{
+	const uint32_t easy = 1u << GIGALOCK_STRATEGY_COHERENT |
+			      1u << GIGALOCK_STRATEGY_CONTIG_RANGE |
+			      1u << GIGALOCK_STRATEGY_SG |
+			      1u << GIGALOCK_STRATEGY_CHUNKED;
+
+	return card_info(card).strategies & easy & 1u << strategy;
+}
+
 struct glk_lock *lock_memory(struct glk_card *card, uint32_t strategy,
 			     uint64_t bytes, uint32_t direction, void *memory)
 {

@@ -77,6 +77,9 @@ struct glk_xfer *half_way(struct glk_lock *lock, uint64_t bytes);
 struct glk_card *open_card(void);
 struct gigalock_info card_info(struct glk_card *card);
 
+/* The strategies that need nothing but free memory, and that this driver has. */
+bool easy_strategy(struct glk_card *card, uint32_t strategy);
+
 /* Lock or fail the test, with the reason. */
 struct glk_lock *lock_memory(struct glk_card *card, uint32_t strategy,
 			     uint64_t bytes, uint32_t direction, void *memory);
