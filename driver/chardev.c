@@ -218,7 +218,7 @@ static int gl_mmap(struct file *filp, struct vm_area_struct *vma)
 	int err, idx;
 
 	idx = srcu_read_lock(&card->srcu);
-	err = READ_ONCE(card->gone) ? -ENODEV : gl_lock_mmap(file, vma);
+	err = READ_ONCE(card->gone) ? -ENODEV : gl_file_mmap(file, vma);
 	srcu_read_unlock(&card->srcu, idx);
 	return err;
 }

@@ -25,8 +25,14 @@ static inline void gl_vm_flags_set(struct vm_area_struct *vma, unsigned long fla
 {
 	vma->vm_flags |= flags;
 }
+
+static inline void gl_vm_flags_clear(struct vm_area_struct *vma, unsigned long flags)
+{
+	vma->vm_flags &= ~flags;
+}
 #else
 #define gl_vm_flags_set(vma, flags)	vm_flags_set(vma, flags)
+#define gl_vm_flags_clear(vma, flags)	vm_flags_clear(vma, flags)
 #endif
 
 /* The largest order of the page allocator: exclusive until 6.4, renamed in 6.8. */

@@ -30,6 +30,7 @@
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
+#include <linux/rbtree.h>
 #include <linux/scatterlist.h>
 #include <linux/sched.h>
 #include <linux/spinlock.h>
@@ -204,6 +205,8 @@ struct gl_file {
 	struct mutex lock;		/* the two tables */
 	struct xarray locks;
 	struct xarray xfers;
+	struct rb_root maps;		/* of gl_mapping, by offset */
+	u64 next_page;			/* where the next one is looked for */
 	u32 next_lock;			/* ids go round: one given back is not */
 	u32 next_xfer;			/* soon another's */
 	unsigned int nr_xfers;
@@ -217,6 +220,48 @@ void gl_chardev_exit(void);
 int gl_chardev_add(struct gl_card *card);
 void gl_chardev_del(struct gl_card *card);
 void gl_files_detach(struct gl_card *card);
+
+/* ---- what user space maps (mmap.c) ---- */
+
+struct gl_mapping;
+
+/*
+ * Who offers something to be mapped. It is told of every VMA that comes and
+ * goes, the first while it is still found by its offset (under gl_file.lock),
+ * and must exist from open() to close(). A queue, for one: take and drop a
+ * reference there; gl_mapping_remove() when it is destroyed, whatever VMAs
+ * there are.
+ */
+struct gl_mapping_ops {
+	void (*open)(struct gl_mapping *map);
+	void (*close)(struct gl_mapping *map);
+	/* A new VMA, of the bytes from @offset on; sets flags, maps nothing. */
+	int (*mmap)(struct gl_mapping *map, struct vm_area_struct *vma, u64 offset);
+	/*
+	 * Map page number @page of it, and others if it likes; with @order, that
+	 * aligned block or VM_FAULT_FALLBACK.
+	 */
+	vm_fault_t (*fault)(struct gl_mapping *map, struct vm_fault *vmf,
+			    u64 page, unsigned int order);
+	bool read_only;			/* now and for ever */
+	bool outlives_card;		/* faults are for it when the card is gone, too */
+};
+
+/* A range of mmap() offsets of a file; part of what is mapped there. */
+struct gl_mapping {
+	const struct gl_mapping_ops *ops;
+	struct gl_card *card;
+	struct rb_node node;		/* in gl_file.maps */
+	u64 base;			/* offset in pages, 0: none */
+	u64 pages;
+};
+
+/* Under gl_file.lock. The offset for mmap() is base << PAGE_SHIFT. */
+int gl_mapping_add(struct gl_file *file, struct gl_mapping *map, u64 bytes);
+void gl_mapping_remove(struct gl_file *file, struct gl_mapping *map);
+int gl_file_mmap(struct gl_file *file, struct vm_area_struct *vma);
+
+extern const struct gl_mapping_ops gl_lock_mapping_ops;
 
 /* ---- locks (lock.c and one file a strategy) ---- */
 
@@ -237,6 +282,7 @@ struct gl_lock {
 	u32 backing;			/* GIGALOCK_BACKING_*, set by the strategy */
 	u64 table_bytes;		/* kernel memory for its tables, likewise */
 	bool attached;			/* DMA mappings exist */
+	struct gl_mapping map;
 	atomic_t mappings;		/* user VMAs */
 	atomic_t inflight;		/* transfers not done */
 
@@ -274,9 +320,6 @@ extern const struct gl_strategy gl_strategy_coherent;
 extern const struct gl_strategy gl_strategy_contig_range;
 extern const struct gl_strategy gl_strategy_sg;
 
-/* mmap() offsets: the lock's id above this bit, the place in the lock below. */
-#define GL_MMAP_SHIFT	40
-
 /*
  * 0, or the errno of a caller that is to stop waiting (killed, time is up),
  * noted in @fail: for every loop that may take long.
@@ -290,7 +333,6 @@ int gl_lock_remove(struct gl_file *file, u32 id);
 struct gl_lock *gl_lock_get(struct gl_file *file, u32 id, bool for_transfer);
 void gl_lock_put(struct gl_lock *lock);
 void gl_lock_detach(struct gl_lock *lock);
-int gl_lock_mmap(struct gl_file *file, struct vm_area_struct *vma);
 int gl_lock_sync(struct gl_file *file, struct gigalock_sync *arg);
 
 /* A place in a lock, for walking its segments. */

@@ -150,6 +150,8 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 	lock->file = file;
 	lock->card = card;
 	lock->strategy = s;
+	lock->map.ops = &gl_lock_mapping_ops;
+	lock->map.card = card;
 	lock->bytes = arg->bytes;
 	lock->flags = arg->flags;
 	lock->direction = arg->direction;
@@ -173,17 +175,22 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 	arg->longest_segment = lock->longest;
 	mutex_lock(&file->lock);
 	err = xa_alloc_cyclic(&file->locks, &lock->id, lock,
-			      XA_LIMIT(1, BIT(63 - GL_MMAP_SHIFT) - 1),
+			      XA_LIMIT(1, INT_MAX),
 			      &file->next_lock, GFP_KERNEL_ACCOUNT);
+	if (err >= 0 && s->mmap && !(lock->flags & GIGALOCK_LOCK_NO_USER_MAP)) {
+		err = gl_mapping_add(file, &lock->map, lock->bytes);
+		if (err)
+			xa_erase(&file->locks, lock->id);
+	}
 	/* Read here: once the mutex is free, another thread may give it back. */
 	arg->id = lock->id;
+	arg->mmap_offset = lock->map.base << PAGE_SHIFT;
 	mutex_unlock(&file->lock);
 	if (err < 0) {
 		gl_lock_put(lock);
 		return gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
 				   GIGALOCK_STAGE_TABLE, err, 0, sizeof(void *), 0);
 	}
-	arg->mmap_offset = s->user_memory ? 0 : (u64)arg->id << GL_MMAP_SHIFT;
 	arg->lock_ns = ktime_get_ns() - start;
 	return 0;
 }
@@ -203,8 +210,10 @@ int gl_lock_remove(struct gl_file *file, u32 id)
 		err = -ENOENT;
 	else if (atomic_read(&lock->mappings) || atomic_read(&lock->inflight))
 		err = -EBUSY;
-	else
+	if (lock && !err) {
 		xa_erase(&file->locks, id);
+		gl_mapping_remove(file, &lock->map);
+	}
 	mutex_unlock(&file->lock);
 	if (!err)
 		gl_lock_put(lock);
@@ -230,87 +239,6 @@ int gl_lock_sync(struct gl_file *file, struct gigalock_sync *arg)
 				     arg->length ?: lock->bytes - arg->offset,
 				     arg->flags == GIGALOCK_SYNC_FOR_CPU);
 	gl_lock_put(lock);
-	return err;
-}
-
-/* ---- mapping into a process ---- */
-
-static void gl_vma_open(struct vm_area_struct *vma)
-{
-	struct gl_lock *lock = vma->vm_private_data;
-
-	kref_get(&lock->ref);
-	atomic_inc(&lock->mappings);
-}
-
-static void gl_vma_close(struct vm_area_struct *vma)
-{
-	struct gl_lock *lock = vma->vm_private_data;
-
-	/* Never the last: while it counts as mapped, the file keeps the lock. */
-	gl_lock_put(lock);
-	atomic_dec(&lock->mappings);
-}
-
-/* Only where a strategy maps page by page; else, and once the card is gone: SIGBUS. */
-static vm_fault_t gl_vma_fault(struct vm_fault *vmf)
-{
-	struct gl_lock *lock = vmf->vma->vm_private_data;
-	struct gl_card *card = lock->card;
-	vm_fault_t ret = VM_FAULT_SIGBUS;
-	int idx;
-
-	idx = srcu_read_lock(&card->srcu);
-	if (!READ_ONCE(card->gone) && lock->strategy->fault)
-		ret = lock->strategy->fault(lock, vmf, vmf->pgoff &
-					    (BIT_ULL(GL_MMAP_SHIFT - PAGE_SHIFT) - 1));
-	srcu_read_unlock(&card->srcu, idx);
-	return ret;
-}
-
-static const struct vm_operations_struct gl_vm_ops = {
-	.open = gl_vma_open,
-	.close = gl_vma_close,
-	.fault = gl_vma_fault,
-};
-
-int gl_lock_mmap(struct gl_file *file, struct vm_area_struct *vma)
-{
-	u64 start = (u64)vma->vm_pgoff << PAGE_SHIFT;
-	u64 offset = start & (BIT_ULL(GL_MMAP_SHIFT) - 1);
-	u64 len = vma->vm_end - vma->vm_start;
-	struct gl_lock *lock;
-	int err;
-
-	/* A private mapping would copy on write and never reach the device. */
-	if (!(vma->vm_flags & VM_SHARED))
-		return -EINVAL;
-
-	mutex_lock(&file->lock);
-	lock = xa_load(&file->locks, start >> GL_MMAP_SHIFT);
-	if (lock) {
-		kref_get(&lock->ref);
-		atomic_inc(&lock->mappings);
-	}
-	mutex_unlock(&file->lock);
-	if (!lock)
-		return -ENOENT;
-
-	if (!lock->strategy->mmap || offset > lock->bytes ||
-	    len > lock->bytes - offset) {
-		err = -EINVAL;
-		goto put;
-	}
-	gl_vm_flags_set(vma, VM_DONTEXPAND | VM_DONTDUMP);
-	err = lock->strategy->mmap(lock, vma, offset);
-	if (err)
-		goto put;
-	vma->vm_private_data = lock;
-	vma->vm_ops = &gl_vm_ops;
-	return 0;
-put:
-	gl_lock_put(lock);
-	atomic_dec(&lock->mappings);
 	return err;
 }
 
