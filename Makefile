@@ -21,7 +21,7 @@ JOBS   ?= 2
 # default. These are for this file alone; a part that has a variable of the same
 # name means something else by it.
 MAKEOVERRIDES :=
-unexport RAM KERNEL DRIVER DEVICE_OPTS DEMO_ARGS TESTS KDIR OUT
+unexport RAM KERNEL DRIVER DEVICE_OPTS DEMO_ARGS BENCH_ARGS TESTS KDIR OUT
 export BUILD GIGALOCK_CACHE
 export GIGALOCK_BUILD := $(BUILD)
 export PYTHONPATH := $(TOP)/harness
@@ -79,11 +79,8 @@ shell: all	## a prompt in a guest: RAM=2G, DRIVER=path/to/other.ko, DEVICE_OPTS=
 	@$(PYTHON) -m gigalock_harness shell $(if $(RAM),--ram $(RAM)) $(if $(DRIVER),--driver $(abspath $(DRIVER))) \
 		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(DEVICE_OPTS),--device-opts $(DEVICE_OPTS))
 
-bench: device	## the card's copy rates beside plain memcpy, in build/bench/bench.json
-	@mkdir -p $(BUILD)/bench
-	@$(PYTHON) $(TOP)/qemu-dev/bench/copy_rate.py > $(BUILD)/bench/bench.json.part
-	@mv $(BUILD)/bench/bench.json.part $(BUILD)/bench/bench.json
-	@cat $(BUILD)/bench/bench.json
+bench: all	## what is fast, beside what: build/bench/bench.json and a page (BENCH_ARGS="--only nvme")
+	@$(PYTHON) -m gigalock_harness bench $(BENCH_ARGS)
 
 qemu-intree: deps	## build QEMU with the device in it, with sanitizers (minutes, once)
 	@$(MAKE) --no-print-directory -C $(TOP)/qemu-dev intree

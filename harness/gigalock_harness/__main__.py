@@ -10,4 +10,8 @@ if __name__ == "__main__":
         from . import shell
 
         sys.exit(shell.main(sys.argv[2:]))
+    if sys.argv[1:2] == ["bench"]:
+        from .benches import cli
+
+        sys.exit(cli.main(sys.argv[2:]))
     sys.exit(main())

@@ -10,8 +10,10 @@
  * answers each with the seconds it took:
  *   copy     one memcpy of BYTES
  *   pieces   a memcpy of each 4 KiB; their order in the source is scattered,
- *            as that of PIECE() in copy_rate.py
+ *            as that of scattered() in the harness's benches/lab.py
  *   two      two threads, a memcpy of half of BYTES each
+ *   sized N TOTAL   TOTAL bytes by memcpys of N, one behind the other, over
+ *            and over from the start of the buffers
  */
 #include <errno.h>
 #include <pthread.h>
@@ -143,9 +145,26 @@ static void copy_two(void)
     pthread_join(thread, NULL);
 }
 
+/* "N TOTAL"; a piece that is longer than the buffers is copied in parts. */
+static int copy_sized(const char *words)
+{
+    unsigned long long n, total;
+    char end;
+
+    if (sscanf(words, "%llu %llu %c", &n, &total, &end) != 2 || !n ||
+        total % n || (n > size ? n % size : size % n)) {
+        return 0;
+    }
+    n = n > size ? size : n;
+    for (uint64_t done = 0; done < total; done += n) {
+        memcpy(to + done % size, from + done % size, n);
+    }
+    return 1;
+}
+
 static int serve(void)
 {
-    char line[32];
+    char line[64];
 
     if (size % PIECE || (size / PIECE & (size / PIECE - 1))) {
         fprintf(stderr, "memcpy_ref: %zu bytes are no power of two of pieces "
@@ -163,6 +182,7 @@ static int serve(void)
             copy_pieces();
         } else if (!strcmp(line, "two\n")) {
             copy_two();
+        } else if (!strncmp(line, "sized ", 6) && copy_sized(line + 6)) {
         } else {
             fprintf(stderr, "memcpy_ref: '%s' is not known\n", line);
             return 2;
