@@ -17,6 +17,18 @@ CLEAN  := $(if $(wildcard $(GIGALOCK_CACHE)/*),,--clean)
 TESTS  ?= qemu-dev/tests guest-image/tests userlib/tests harness/tests
 JOBS   ?= 2
 
+# Kernels to build for: the stock one, always, and KERNEL=. One that is in the
+# build folder but not in the list, somebody built by hand; a path is taken as it is.
+LISTED := $(shell awk '/^[^\#]/ { print $$1 }' $(TOP)/guest-image/kernels.list)
+KERNEL_ASKED := $(if $(filter command line,$(origin KERNEL)),$(KERNEL))
+WANTED := stock $(filter-out stock,$(filter $(LISTED),$(KERNEL_ASKED)))
+ifneq ($(KERNEL_ASKED),)
+ifeq ($(filter $(LISTED),$(KERNEL_ASKED))$(findstring /,$(KERNEL_ASKED))$(wildcard $(BUILD)/guest-image/kernels/$(KERNEL_ASKED)),)
+$(error no kernel '$(KERNEL_ASKED)'; in guest-image/kernels.list are: $(LISTED))
+endif
+export GIGALOCK_KERNEL := $(KERNEL_ASKED)
+endif
+
 # What is said on the command line reaches the parts by the environment, as a
 # default. These are for this file alone; a part that has a variable of the same
 # name means something else by it.
@@ -51,20 +63,20 @@ deps:		## install what is missing (or print the command that would)
 
 all: device userlib image	## build everything
 
-kernel: deps	## unpack the distribution's kernel and headers into the cache
-	@$(MAKE) --no-print-directory -s -C $(TOP)/guest-image kernel
+kernel: deps	## bring the guests' kernel and its headers into the cache (KERNEL=lab: another one)
+	@$(MAKE) --no-print-directory -s -C $(TOP)/guest-image kernel KERNELS="$(WANTED)"
 
 device: deps	## build the device for the QEMU that is installed
 	@$(MAKE) --no-print-directory -s -C $(TOP)/qemu-dev all
 
 driver: kernel	## build gigalock.ko for the guest's kernel
-	@$(MAKE) --no-print-directory -s -C $(TOP)/driver all tests
+	@for k in $(WANTED); do $(MAKE) --no-print-directory -s -C $(TOP)/driver all tests KERNEL=$$k || exit; done
 
 userlib: deps	## build the library, the tool and the examples
 	@$(MAKE) --no-print-directory -s -C $(TOP)/userlib all
 
 image: driver userlib	## build the initramfs that guests boot
-	@$(MAKE) --no-print-directory -s -C $(TOP)/guest-image initramfs
+	@$(MAKE) --no-print-directory -s -C $(TOP)/guest-image initramfs KERNELS="$(WANTED)"
 
 demo: all	## lock 1 GiB in guests of 5 sizes by 3 strategies; report in build/demo
 	@$(PYTHON) -m gigalock_harness demo --out $(BUILD)/demo --started $(STARTED) $(CLEAN) $(DEMO_ARGS)

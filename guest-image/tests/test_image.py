@@ -46,6 +46,8 @@ def image(tmp: Path, manifest: str, name: str = "out.cpio") -> subprocess.Comple
             tmp / "manifest",
             "--build",
             tmp / "build",
+            "--kernel",
+            "mine",
             "--out",
             tmp / name,
         ],
@@ -132,9 +134,30 @@ def test_written_only_when_an_input_changed(tmp_path: Path) -> None:
     assert "bin/t1" not in listing(cpio)
 
 
+def test_each_kernel_gets_its_own_modules(tmp_path: Path) -> None:
+    for kernel in ("mine", "other"):
+        folder = tmp_path / "build/guest-image/kernels" / kernel
+        (folder / "modules").mkdir(parents=True)
+        (folder / "release").write_text(f"9.9-{kernel}\n")
+        (folder / "modules" / f"{kernel}.ko").write_text("a module")
+        (tmp_path / "build/driver" / kernel).mkdir(parents=True)
+        (tmp_path / "build/driver" / kernel / "gl.ko").write_text(f"for {kernel}")
+    manifest = "module /lib/gl.ko driver:gl.ko\ntree /lib/{release} kernel:modules?\n"
+    done = image(tmp_path, manifest)
+    assert done.returncode == 0, done.stderr
+    assert set(listing(tmp_path / "out.cpio")) == {
+        "lib",
+        "lib/gl.ko",
+        "lib/9.9-mine",
+        "lib/9.9-mine/mine.ko",
+    }
+    assert b"for mine" in (tmp_path / "out.cpio").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
+        ("tree /lib/{release} kernel:modules?", "kernels/mine/release"),
         ("file /x 0644 src:missing", "manifest:1: there is no"),
         ("\nfile /x 0644 elsewhere:x", "manifest:2: 'elsewhere:x' does not start with"),
         ("what /x", "don't understand 'what /x'"),
@@ -162,7 +185,7 @@ def test_put(tmp_path: Path) -> None:
 
 def test_the_image_itself() -> None:
     """What guests boot holds what they need, and no debug information."""
-    cpio = BUILD / "guest-image" / "initramfs.cpio"
+    cpio = BUILD / "guest-image" / "stock" / "initramfs.cpio"
     seen = listing(cpio)
     for name in ("init", "bin/busybox", "bin/sh -> busybox", "etc/passwd", "etc/profile"):
         assert name in seen
@@ -271,4 +294,4 @@ def test_kernel_that_is_not_known(tmp_path: Path) -> None:
         [HERE / "scripts/kernel", "9.99", tmp_path], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "no kernel '9.99' in kernels.list, there are: stock" in done.stderr
+    assert "no kernel '9.99' in kernels.list, there are: stock lab 6.12" in done.stderr

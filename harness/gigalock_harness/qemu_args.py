@@ -28,13 +28,19 @@ FAST_BOOT = "quiet cryptomgr.notests=1 tsc=reliable no_timer_check"
 Iommu = Literal["intel", "intel-intremap"]
 
 
+def default_kernel() -> str:
+    """The kernel of a guest that names none: $GIGALOCK_KERNEL, so that the same tests run on
+    each, or the distribution's."""
+    return os.environ.get("GIGALOCK_KERNEL") or "stock"
+
+
 @dataclass
 class GuestConfig:
     """A guest. `devices` are QEMU -device options; each bus rpN that they name gets its PCIe
     root port, and rp0 is always there."""
 
     ram_mib: int = 1024
-    kernel: str = "stock"
+    kernel: str = field(default_factory=default_kernel)
     cmdline_extra: Sequence[str] = ()
     devices: Sequence[str] = (DEFAULT_DEVICE,)
     smp: int = 1
@@ -131,14 +137,17 @@ def kernel_file(cfg: GuestConfig) -> Path:
         known = sorted(p.name for p in (build_dir() / "guest-image" / "kernels").glob("*"))
         raise GuestError(
             f"there is no kernel '{cfg.kernel}' ({path}); built are: {', '.join(known) or 'none'}"
+            "; 'make image KERNEL=NAME' builds another one of guest-image/kernels.list"
         )
     return path
 
 
 def initramfs_file(cfg: GuestConfig) -> Path:
-    path = cfg.initramfs or build_dir() / "guest-image" / "initramfs.cpio"
+    """Each kernel has one of its own, with modules for it; a kernel given as a path has none."""
+    kernel = default_kernel() if "/" in cfg.kernel else cfg.kernel
+    path = cfg.initramfs or build_dir() / "guest-image" / kernel / "initramfs.cpio"
     if not path.exists():
-        raise GuestError(f"there is no initramfs {path}; run 'make image'")
+        raise GuestError(f"there is no initramfs {path}; run 'make image KERNEL={kernel}'")
     return path
 
 

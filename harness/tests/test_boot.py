@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gigalock_harness import places
 from gigalock_harness.guest import CommandTimeout, Guest, GuestError
 from guests import alive, children, open_files, plain
 
@@ -26,14 +27,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
 
 def test_first_command(guest: Guest) -> None:
     assert 0.2 < guest.boot_s < 60
-    release = (
-        (
-            Path(os.environ.get("BUILD") or Path(__file__).parents[2] / "build")
-            / "guest-image/kernels/stock/release"
-        )
-        .read_text()
-        .strip()
-    )
+    release = (places.kernels_built() / guest.config.kernel / "release").read_text().strip()
     assert guest.run("uname -r").stdout.strip() == release
     assert guest.hello is not None and guest.hello.release == release
 

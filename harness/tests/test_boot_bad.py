@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gigalock_harness import places, qemu_args
+from gigalock_harness import qemu_args
 from gigalock_harness.errors import GuestError, GuestHang, GuestPanic, QemuDied
 from gigalock_harness.guest import Guest
 from guests import alive, children, plain
@@ -113,7 +113,7 @@ def test_device_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_driver_that_is_not_in_the_image(tmp_path: Path) -> None:
-    empty = places.build_dir() / "guest-image" / "initramfs.cpio"
+    empty = qemu_args.initramfs_file(plain())
     gone = tmp_path / "delete"
     gone.write_bytes(b"")
     # An empty file in its place is no module either.

@@ -18,7 +18,7 @@ from gigalock_harness.guest import Guest, GuestConfig
 OUTPUTS = [
     "driver/stock/gigalock.ko",
     "guest-image/agent",
-    "guest-image/initramfs.cpio",
+    "guest-image/stock/initramfs.cpio",
     "qemu-dev/gigalock.so",
     "qemu-dev/gigalock-qemu",
     "userlib/gigalock",
@@ -79,7 +79,8 @@ def test_a_build_stays_in_its_place_and_follows_changes(
     )
     driver_s = clone.make("image")
     second = stamps(clone)
-    assert changed(first, second) == {"driver/stock/gigalock.ko", "guest-image/initramfs.cpio"}
+    of_driver = {"driver/stock/gigalock.ko", "guest-image/stock/initramfs.cpio"}
+    assert changed(first, second) == of_driver
     said, _ = in_guest(clone, tmp_path / "second", "dmesg")
     assert "rebuilt and here" in said
 
