@@ -41,6 +41,21 @@ static u64 gl_chan_bytes(struct gl_chan *chan)
 	return lo | (u64)gl_chan_read(chan, GL_CH_BYTES_HI) << 32;
 }
 
+/* Under the lock. The rings are zeroed, or hold what an earlier run left. */
+void gl_chan_run(struct gl_chan *chan, dma_addr_t ring, dma_addr_t cpl,
+		 u32 entries, bool irq)
+{
+	gl_chan_write(chan, GL_CH_RING_LO, lower_32_bits(ring));
+	gl_chan_write(chan, GL_CH_RING_HI, upper_32_bits(ring));
+	gl_chan_write(chan, GL_CH_CPL_LO, lower_32_bits(cpl));
+	gl_chan_write(chan, GL_CH_CPL_HI, upper_32_bits(cpl));
+	gl_chan_write(chan, GL_CH_RING_LOG2, ilog2(entries));
+	gl_chan_write(chan, GL_CH_VECTOR, chan->index % chan->card->nvec);
+	gl_chan_write(chan, GL_CH_CTRL, GL_BIT(GL_CH_CTRL_ENABLE) |
+		      (irq ? GL_BIT(GL_CH_CTRL_IRQ) : 0));
+	chan->running = true;
+}
+
 static void gl_chan_start(struct gl_chan *chan)
 {
 	memset(chan->cpl, 0, chan->entries * sizeof(*chan->cpl));
@@ -48,15 +63,7 @@ static void gl_chan_start(struct gl_chan *chan)
 	chan->done = 0;
 	chan->cpl_seen = 0;
 	chan->batches = 0;
-	gl_chan_write(chan, GL_CH_RING_LO, lower_32_bits(chan->ring_dma));
-	gl_chan_write(chan, GL_CH_RING_HI, upper_32_bits(chan->ring_dma));
-	gl_chan_write(chan, GL_CH_CPL_LO, lower_32_bits(chan->cpl_dma));
-	gl_chan_write(chan, GL_CH_CPL_HI, upper_32_bits(chan->cpl_dma));
-	gl_chan_write(chan, GL_CH_RING_LOG2, ilog2(chan->entries));
-	gl_chan_write(chan, GL_CH_VECTOR, chan->index % chan->card->nvec);
-	gl_chan_write(chan, GL_CH_CTRL, GL_BIT(GL_CH_CTRL_ENABLE) |
-		      GL_BIT(GL_CH_CTRL_IRQ));
-	chan->running = true;
+	gl_chan_run(chan, chan->ring_dma, chan->cpl_dma, chan->entries, true);
 }
 
 /*
@@ -64,7 +71,7 @@ static void gl_chan_start(struct gl_chan *chan)
  * card that won't stop loses the bus: memory it may still write must not be
  * given to anyone else.
  */
-static void gl_chan_stop(struct gl_chan *chan)
+void gl_chan_stop(struct gl_chan *chan)
 {
 	u32 status;
 
@@ -86,39 +93,21 @@ static void gl_chan_stop(struct gl_chan *chan)
 static void gl_chan_fill(struct gl_chan *chan)
 {
 	struct gl_xfer *xfer = chan->active;
-	bool to_card = xfer->direction == GIGALOCK_DIR_TO_CARD;
 	bool rung = false;
 
-	while (chan->batches < GL_BATCHES && xfer->queued < xfer->length) {
+	while (chan->batches < GL_BATCHES && xfer->move.queued < xfer->move.length) {
 		struct gl_batch *batch = &chan->batch[chan->batches];
 		struct gl_desc *desc = NULL;
 
 		batch->descs = 0;
 		batch->bytes = 0;
 		while (batch->descs < chan->entries / GL_BATCHES &&
-		       xfer->queued < xfer->length) {
-			u64 card = xfer->card_offset + xfer->queued;
-			u16 flags = 0;
-			dma_addr_t addr;
-			u64 len;
-
-			len = gl_lock_next(xfer->lock, &xfer->pos,
-					   min(chan->card->max_xfer,
-					       xfer->length - xfer->queued), &addr);
-			if (xfer->flags & GIGALOCK_XFER_CRC)
-				flags = GL_DESC_F_CRC |
-					(xfer->queued ? 0 : GL_DESC_F_CRC_INIT);
+		       xfer->move.queued < xfer->move.length) {
 			desc = &chan->ring[chan->tail & (chan->entries - 1)];
-			desc->op = cpu_to_le16(to_card ? GL_OP_H2C : GL_OP_C2H);
-			desc->flags = cpu_to_le16(flags);
-			desc->cookie = cpu_to_le32(xfer->tag);
-			desc->src = cpu_to_le64(to_card ? addr : card);
-			desc->dst = cpu_to_le64(to_card ? card : addr);
-			desc->len = cpu_to_le64(len);
+			batch->bytes += gl_move_desc(chan->card, &xfer->move,
+						     xfer->tag, desc);
 			chan->tail++;
 			batch->descs++;
-			batch->bytes += len;
-			xfer->queued += len;
 		}
 		desc->flags |= cpu_to_le16(GL_DESC_F_CPL | GL_DESC_F_IRQ);
 		chan->batches++;
@@ -139,7 +128,7 @@ static void gl_chan_drain(struct gl_chan *chan)
 		struct gl_fail fail = {};
 
 		gl_fail_set(&fail, GIGALOCK_REASON_DEVICE_GONE,
-			    GIGALOCK_STAGE_TRANSFER, -ENODEV, 0, xfer->length, 0);
+			    GIGALOCK_STAGE_TRANSFER, -ENODEV, 0, xfer->move.length, 0);
 		list_del_init(&xfer->node);
 		gl_xfer_done(xfer, -ENODEV, &fail);
 	}
@@ -164,7 +153,6 @@ static void gl_chan_next(struct gl_chan *chan)
 	xfer->base = gl_chan_bytes(chan);
 	xfer->begin_ns = ktime_get_ns();
 	WRITE_ONCE(xfer->state, GIGALOCK_XFER_RUNNING);
-	gl_lock_seek(xfer->lock, (u64)xfer->pos.offset, &xfer->pos);
 	gl_chan_fill(chan);
 }
 
@@ -174,6 +162,8 @@ static void gl_chan_finish(struct gl_chan *chan, int status,
 	struct gl_xfer *xfer = chan->active;
 
 	chan->active = NULL;
+	if (chan->taken)
+		wake_up_all(&chan->idle);
 	xfer->elapsed_ns = ktime_get_ns() - xfer->begin_ns;
 	gl_xfer_done(xfer, status, fail);
 }
@@ -223,7 +213,7 @@ static void gl_chan_complete(struct gl_chan *chan, const struct gl_cpl *cpl)
 	chan->done += batch.descs;
 	chan->batches--;
 	memmove(chan->batch, chan->batch + 1, chan->batches * sizeof(batch));
-	if (xfer->bytes == xfer->length) {
+	if (xfer->bytes == xfer->move.length) {
 		xfer->crc = le32_to_cpu(cpl->crc);
 		gl_chan_finish(chan, 0, NULL);
 	} else {
@@ -243,10 +233,10 @@ static void gl_chan_cancelled(struct gl_chan *chan, struct gl_xfer *xfer)
 		moved = gl_chan_bytes(chan);
 		if (moved != U64_MAX && moved >= xfer->base)
 			xfer->bytes = clamp(moved - xfer->base, xfer->bytes,
-					    xfer->length);
+					    xfer->move.length);
 	}
 	gl_fail_set(&fail, GIGALOCK_REASON_CANCELLED, GIGALOCK_STAGE_TRANSFER,
-		    -ECANCELED, 0, xfer->length, xfer->bytes);
+		    -ECANCELED, 0, xfer->move.length, xfer->bytes);
 	if (chan->active == xfer)
 		gl_chan_finish(chan, -ECANCELED, &fail);
 	else
@@ -279,7 +269,7 @@ static void gl_chan_reap_locked(struct gl_chan *chan)
 
 			gl_fail_set(&fail, GIGALOCK_REASON_DEVICE_GONE,
 				    GIGALOCK_STAGE_TRANSFER, -ENODEV, 0,
-				    chan->active->length, 0);
+				    chan->active->move.length, 0);
 			gl_chan_abort(chan, -ENODEV, &fail);
 		} else if (status & GL_BIT(GL_CH_STATUS_HALTED)) {
 			gl_chan_device_error(chan, GL_FIELD(status, GL_CH_STATUS_ERROR),
@@ -295,9 +285,108 @@ static void gl_chan_reap_locked(struct gl_chan *chan)
 void gl_chan_reap(struct gl_chan *chan)
 {
 	mutex_lock(&chan->lock);
-	gl_chan_reap_locked(chan);
+	if (chan->user)
+		chan->user->reap(chan);
+	else
+		gl_chan_reap_locked(chan);
 	mutex_unlock(&chan->lock);
 }
+
+/*
+ * Under the lock, for whoever waits in vain: has the card given up on this
+ * channel without a word?
+ */
+bool gl_chan_lost(struct gl_chan *chan)
+{
+	u32 status = gl_chan_read(chan, GL_CH_STATUS);
+
+	return status == ~0U || status & GL_BIT(GL_CH_STATUS_HALTED) ||
+	       !(status & GL_BIT(GL_CH_STATUS_RUNNING));
+}
+
+/* ---- a channel for one user alone ---- */
+
+static bool gl_chan_idle(struct gl_chan *chan)
+{
+	return READ_ONCE(chan->dead) ||
+	       (!READ_ONCE(chan->active) && list_empty_careful(&chan->queue) &&
+		!READ_ONCE(chan->resting));
+}
+
+/*
+ * One that does nothing is best. From the last one down, so that a card with
+ * several keeps one for each direction.
+ */
+static struct gl_chan *gl_chan_pick(struct gl_card *card)
+{
+	struct gl_chan *best = NULL;
+	unsigned int i, left = 0;
+
+	for (i = 0; i < card->nchan; i++) {
+		struct gl_chan *chan = &card->chan[i];
+
+		if (chan->taken || READ_ONCE(chan->dead))
+			continue;
+		left++;
+		if (!best || gl_chan_idle(chan) || !gl_chan_idle(best))
+			best = chan;
+	}
+	return left > 1 ? best : NULL;
+}
+
+/*
+ * Take a channel out of what transfers share. New ones go elsewhere at once;
+ * those it has are waited for. -EBUSY: none can be spared.
+ */
+struct gl_chan *gl_chan_take(struct gl_card *card,
+			     const struct gl_chan_user *user, void *priv)
+{
+	struct gl_chan *chan;
+	long left;
+
+	mutex_lock(&card->take_lock);
+	chan = gl_chan_pick(card);
+	if (chan) {
+		mutex_lock(&chan->lock);
+		chan->taken = true;
+		mutex_unlock(&chan->lock);
+	}
+	mutex_unlock(&card->take_lock);
+	if (!chan)
+		return ERR_PTR(-EBUSY);
+
+	for (;;) {
+		left = wait_event_interruptible_timeout(chan->idle,
+							gl_chan_idle(chan),
+							msecs_to_jiffies(250));
+		mutex_lock(&chan->lock);
+		if (left < 0 || chan->dead) {
+			chan->taken = false;
+			mutex_unlock(&chan->lock);
+			return ERR_PTR(left < 0 ? -EINTR : -ENODEV);
+		}
+		if (gl_chan_idle(chan)) {
+			gl_chan_stop(chan);
+			chan->priv = priv;
+			chan->user = user;
+			mutex_unlock(&chan->lock);
+			return chan;
+		}
+		/* An interrupt may have been lost. */
+		gl_chan_reap_locked(chan);
+		mutex_unlock(&chan->lock);
+	}
+}
+
+/* Under the lock, stopped. */
+void gl_chan_give_back(struct gl_chan *chan)
+{
+	chan->user = NULL;
+	chan->priv = NULL;
+	chan->taken = false;
+}
+
+/* ---- what transfers ask for ---- */
 
 int gl_chan_queue(struct gl_chan *chan, struct gl_xfer *xfer)
 {
@@ -306,6 +395,8 @@ int gl_chan_queue(struct gl_chan *chan, struct gl_xfer *xfer)
 	mutex_lock(&chan->lock);
 	if (chan->dead) {
 		err = -ENODEV;
+	} else if (chan->taken) {
+		err = -EBUSY;
 	} else {
 		kref_get(&xfer->ref);
 		list_add_tail(&xfer->node, &chan->queue);
@@ -337,7 +428,7 @@ u64 gl_chan_progress(struct gl_chan *chan, struct gl_xfer *xfer)
 	bytes = xfer->bytes;
 	if (chan->active == xfer)
 		bytes = min(max(bytes, gl_chan_bytes(chan) - xfer->base),
-			    xfer->length);
+			    xfer->move.length);
 	mutex_unlock(&chan->lock);
 	return bytes;
 }
@@ -353,10 +444,13 @@ void gl_chan_kill(struct gl_chan *chan)
 	gl_fail_set(&fail, GIGALOCK_REASON_DEVICE_GONE, GIGALOCK_STAGE_TRANSFER,
 		    -ENODEV, 0, 0, 0);
 	if (chan->active) {
-		fail.request = chan->active->length;
+		fail.request = chan->active->move.length;
 		gl_chan_finish(chan, -ENODEV, &fail);
 	}
 	gl_chan_drain(chan);
+	if (chan->user)
+		chan->user->stopped(chan);
+	wake_up_all(&chan->idle);
 	mutex_unlock(&chan->lock);
 }
 
@@ -368,6 +462,8 @@ void gl_chan_rest(struct gl_chan *chan)
 	if (chan->active)
 		gl_chan_cancelled(chan, chan->active);
 	gl_chan_stop(chan);
+	if (chan->user)
+		chan->user->stopped(chan);
 	mutex_unlock(&chan->lock);
 }
 
@@ -376,6 +472,9 @@ void gl_chan_wake(struct gl_chan *chan)
 	mutex_lock(&chan->lock);
 	chan->resting = false;
 	gl_chan_next(chan);
+	if (chan->user)
+		chan->user->wake(chan);
+	wake_up_all(&chan->idle);
 	mutex_unlock(&chan->lock);
 }
 
@@ -393,6 +492,7 @@ int gl_chan_init(struct gl_card *card, unsigned int index)
 	chan->regs = card->regs + GL_CH(index);
 	chan->entries = BIT(min(ring_log2, card->max_ring));
 	mutex_init(&chan->lock);
+	init_waitqueue_head(&chan->idle);
 	INIT_LIST_HEAD(&chan->queue);
 
 	chan->ring = dma_alloc_coherent(gl_dev(card),

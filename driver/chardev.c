@@ -31,6 +31,12 @@ union gl_arg {
 	struct gigalock_cancel cancel;
 	struct gigalock_progress progress;
 	struct gigalock_failures failures;
+	struct gigalock_eventfd eventfd;
+	struct gigalock_lock_stats lock_stats;
+	struct gigalock_queue_create queue_create;
+	struct gigalock_queue_submit queue_submit;
+	struct gigalock_queue_wait queue_wait;
+	struct gigalock_queue_destroy queue_destroy;
 };
 
 static int gl_ioc_info(struct gl_file *file, union gl_arg *u)
@@ -91,30 +97,36 @@ static int gl_ioc_sync(struct gl_file *file, union gl_arg *u)
 	return gl_lock_sync(file, &u->sync);
 }
 
-static int gl_ioc_submit(struct gl_file *file, union gl_arg *u)
+/* Why a transfer was not even begun. */
+static void gl_ioc_xfer_failed(struct gl_file *file, const struct gl_fail *fail,
+			       u32 id, u64 addr)
 {
-	struct gigalock_submit *arg = &u->submit;
 	struct gigalock_failure failure;
-	struct gl_fail fail = {};
 	struct gl_lock *lock;
 	struct gl_who who;
 	u64 bytes = 0;
 	u32 strategy = 0;
-	int err;
 
-	err = gl_xfer_submit(file, arg, &fail);
-	if (!err)
-		return 0;
-	lock = gl_lock_get(file, arg->id, false);
+	lock = gl_lock_get(file, id, false);
 	if (lock) {
 		bytes = lock->bytes;
 		strategy = lock->strategy->number;
 		gl_lock_put(lock);
 	}
 	gl_who_am_i(&who);
-	gl_failure_record(file->card, &fail, &who, GIGALOCK_OP_TRANSFER, strategy,
+	gl_failure_record(file->card, fail, &who, GIGALOCK_OP_TRANSFER, strategy,
 			  bytes, &failure);
-	gl_failure_to_user(arg->failure_addr, &failure);
+	gl_failure_to_user(addr, &failure);
+}
+
+static int gl_ioc_submit(struct gl_file *file, union gl_arg *u)
+{
+	struct gl_fail fail = {};
+	int err = gl_xfer_submit(file, &u->submit, &fail);
+
+	if (err)
+		gl_ioc_xfer_failed(file, &fail, u->submit.id,
+				   u->submit.failure_addr);
 	return err;
 }
 
@@ -136,6 +148,45 @@ static int gl_ioc_progress(struct gl_file *file, union gl_arg *u)
 static int gl_ioc_failures(struct gl_file *file, union gl_arg *u)
 {
 	return gl_failures_read(file->card, &u->failures);
+}
+
+static int gl_ioc_eventfd(struct gl_file *file, union gl_arg *u)
+{
+	return gl_file_eventfd(file, &u->eventfd);
+}
+
+static int gl_ioc_lock_stats(struct gl_file *file, union gl_arg *u)
+{
+	return gl_lock_stats(file, &u->lock_stats);
+}
+
+static int gl_ioc_queue_create(struct gl_file *file, union gl_arg *u)
+{
+	return gl_queue_create(file, &u->queue_create);
+}
+
+/* No room is no failure, and what stopped the queue was told when it did. */
+static int gl_ioc_queue_submit(struct gl_file *file, union gl_arg *u)
+{
+	struct gigalock_queue_submit *arg = &u->queue_submit;
+	struct gl_fail fail = {};
+	u32 lock = 0;
+	int err;
+
+	err = gl_queue_submit(file, arg, &lock, &fail);
+	if (fail.reason)
+		gl_ioc_xfer_failed(file, &fail, lock, arg->failure_addr);
+	return err;
+}
+
+static int gl_ioc_queue_wait(struct gl_file *file, union gl_arg *u)
+{
+	return gl_queue_wait(file, &u->queue_wait);
+}
+
+static int gl_ioc_queue_destroy(struct gl_file *file, union gl_arg *u)
+{
+	return gl_queue_destroy(file, u->queue_destroy.id);
 }
 
 struct gl_ioc {
@@ -160,6 +211,19 @@ static const struct gl_ioc gl_iocs[] = {
 	[_IOC_NR(GIGALOCK_IOC_PROGRESS)] = GL_IOC(gl_ioc_progress, gigalock_progress, flags),
 	[_IOC_NR(GIGALOCK_IOC_FAILURES)] = GL_IOC(gl_ioc_failures, gigalock_failures,
 						  record_size),
+	[_IOC_NR(GIGALOCK_IOC_EVENTFD)] = GL_IOC(gl_ioc_eventfd, gigalock_eventfd,
+						 reserved),
+	[_IOC_NR(GIGALOCK_IOC_LOCK_STATS)] = GL_IOC(gl_ioc_lock_stats,
+						    gigalock_lock_stats, mappings),
+	[_IOC_NR(GIGALOCK_IOC_QUEUE_CREATE)] = GL_IOC(gl_ioc_queue_create,
+						      gigalock_queue_create, reserved),
+	[_IOC_NR(GIGALOCK_IOC_QUEUE_SUBMIT)] = GL_IOC(gl_ioc_queue_submit,
+						      gigalock_queue_submit,
+						      failure_addr),
+	[_IOC_NR(GIGALOCK_IOC_QUEUE_WAIT)] = GL_IOC(gl_ioc_queue_wait,
+						    gigalock_queue_wait, reserved),
+	[_IOC_NR(GIGALOCK_IOC_QUEUE_DESTROY)] = GL_IOC(gl_ioc_queue_destroy,
+						       gigalock_queue_destroy, id),
 };
 
 static long gl_ioctl_one(struct gl_file *file, const struct gl_ioc *ioc,
@@ -201,6 +265,8 @@ static long gl_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 	    cmd != _IO(GIGALOCK_IOC_TYPE, _IOC_NR(cmd)))
 		return -ENOTTY;
 	ioc = &gl_iocs[_IOC_NR(cmd)];
+	if (!ioc->call)
+		return -ENOTTY;
 
 	idx = srcu_read_lock(&card->srcu);
 	if (READ_ONCE(card->gone))
@@ -240,6 +306,8 @@ static __poll_t gl_poll(struct file *filp, poll_table *table)
 	if (!list_empty(&file->done))
 		mask = EPOLLIN | EPOLLRDNORM;
 	spin_unlock(&file->done_lock);
+	if (gl_queues_ready(file))
+		mask = EPOLLIN | EPOLLRDNORM;
 	if (READ_ONCE(card->gone))
 		mask |= EPOLLHUP | EPOLLERR;
 	return mask;
@@ -263,6 +331,7 @@ static int gl_open(struct inode *inode, struct file *filp)
 	mutex_init(&file->lock);
 	xa_init_flags(&file->locks, XA_FLAGS_ALLOC1);
 	xa_init_flags(&file->xfers, XA_FLAGS_ALLOC1);
+	xa_init_flags(&file->queues, XA_FLAGS_ALLOC1);
 	spin_lock_init(&file->done_lock);
 	INIT_LIST_HEAD(&file->done);
 	init_waitqueue_head(&file->wait);
@@ -284,6 +353,7 @@ static int gl_release(struct inode *inode, struct file *filp)
 	/* Under the mutex: removal takes DMA mappings away under it too. */
 	mutex_lock(&card->files_lock);
 	list_del(&file->node);
+	gl_queues_release(file);
 	gl_xfer_release_all(file);
 	xa_for_each(&file->locks, id, lock) {
 		xa_erase(&file->locks, id);
@@ -292,6 +362,7 @@ static int gl_release(struct inode *inode, struct file *filp)
 	xa_destroy(&file->locks);
 	mutex_unlock(&card->files_lock);
 
+	gl_file_eventfd(file, &(struct gigalock_eventfd){ .fd = -1 });
 	kfree(file);
 	put_device(&card->chr);
 	return 0;
@@ -307,6 +378,7 @@ void gl_files_detach(struct gl_card *card)
 	mutex_lock(&card->files_lock);
 	list_for_each_entry(file, &card->files, node) {
 		unmap_mapping_range(file->mapping, 0, 0, 1);
+		gl_queues_detach(file);
 		xa_for_each(&file->locks, id, lock)
 			gl_lock_detach(lock);
 		/* Who polls with nothing under way learns it here. */

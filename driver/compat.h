@@ -64,6 +64,13 @@ static inline void gl_vm_flags_clear(struct vm_area_struct *vma, unsigned long f
 #define GL_GUP_READ		0
 #endif
 
+/* Always one, since 6.8. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#define gl_eventfd_signal(ctx)	eventfd_signal(ctx, 1)
+#else
+#define gl_eventfd_signal(ctx)	eventfd_signal(ctx)
+#endif
+
 /* .llseek = no_llseek was dropped when NULL came to mean the same, in 6.12. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
 #define GL_NO_LLSEEK		.llseek = no_llseek,

@@ -54,8 +54,10 @@
 #define GL_BIT(name)	BIT(name##_SHIFT)
 
 struct gl_card;
+struct gl_chan;
 struct gl_file;
 struct gl_lock;
+struct gl_queue;
 struct gl_xfer;
 
 /* ---- failures (failure.c) ---- */
@@ -111,6 +113,18 @@ void gl_inject_remove(struct gl_card *card);
 
 /* ---- channels (channel.c) ---- */
 
+/*
+ * Who has a channel for itself: a queue, the kernel's DMA engine. Called under
+ * gl_chan.lock.
+ */
+struct gl_chan_user {
+	void (*reap)(struct gl_chan *chan);
+	/* Lost what was under way; the channel has been stopped. */
+	void (*stopped)(struct gl_chan *chan);
+	/* It may be used again. */
+	void (*wake)(struct gl_chan *chan);
+};
+
 #define GL_BATCHES	2	/* chains in the ring at once: one runs, one waits */
 
 struct gl_batch {
@@ -124,6 +138,10 @@ struct gl_chan {
 	void __iomem *regs;
 
 	struct mutex lock;	/* all below */
+	wait_queue_head_t idle;	/* somebody wants it for itself */
+	bool taken;		/* no transfer of the others is taken */
+	const struct gl_chan_user *user;
+	void *priv;		/* the user's */
 	u32 next_tag;
 	bool dead;		/* no transfer is taken any more */
 	bool running;		/* ENABLE is set */
@@ -147,6 +165,13 @@ void gl_chan_destroy(struct gl_chan *chan);
 void gl_chan_kill(struct gl_chan *chan);
 void gl_chan_rest(struct gl_chan *chan);
 void gl_chan_wake(struct gl_chan *chan);
+struct gl_chan *gl_chan_take(struct gl_card *card,
+			     const struct gl_chan_user *user, void *priv);
+void gl_chan_give_back(struct gl_chan *chan);
+void gl_chan_run(struct gl_chan *chan, dma_addr_t ring, dma_addr_t cpl,
+		 u32 entries, bool irq);
+void gl_chan_stop(struct gl_chan *chan);
+bool gl_chan_lost(struct gl_chan *chan);
 int gl_chan_queue(struct gl_chan *chan, struct gl_xfer *xfer);
 void gl_chan_cancel(struct gl_chan *chan, struct gl_xfer *xfer);
 void gl_chan_reap(struct gl_chan *chan);
@@ -169,7 +194,12 @@ struct gl_card {
 	u32 max_ring;		/* log2 */
 	u64 card_bytes;
 	u64 max_xfer;
+	u32 ops;			/* bit n: GL_OP_* n works */
+	u32 align;			/* of host addresses */
+	u64 boundary;			/* no piece crosses a multiple; 0: none */
+	u64 piece;			/* most bytes of a descriptor */
 	unsigned int nchan;
+	struct mutex take_lock;		/* who takes a channel for itself */
 	struct gl_chan chan[GL_MAX_CHANNELS];
 	atomic_t next_chan;
 	int nvec;
@@ -205,16 +235,22 @@ struct gl_file {
 	struct mutex lock;		/* the two tables */
 	struct xarray locks;
 	struct xarray xfers;
+	struct xarray queues;
+	u32 next_queue;
 	struct rb_root maps;		/* of gl_mapping, by offset */
 	u64 next_page;			/* where the next one is looked for */
 	u32 next_lock;			/* ids go round: one given back is not */
 	u32 next_xfer;			/* soon another's */
 	unsigned int nr_xfers;
+	struct eventfd_ctx __rcu *eventfd;
 	spinlock_t done_lock;		/* the list, and the state of its transfers */
 	struct list_head done;		/* of gl_xfer, finished, not reaped */
 	wait_queue_head_t wait;
 };
 
+/* Something can be reaped: poll() and the eventfd are told. Any context. */
+void gl_file_tell(struct gl_file *file);
+int gl_file_eventfd(struct gl_file *file, struct gigalock_eventfd *arg);
 int gl_chardev_init(void);
 void gl_chardev_exit(void);
 int gl_chardev_add(struct gl_card *card);
@@ -286,6 +322,14 @@ struct gl_lock {
 	atomic_t mappings;		/* user VMAs */
 	atomic_t inflight;		/* transfers not done */
 
+	/* What its transfers did (stats.c). */
+	atomic64_t transfers;
+	atomic64_t errors;
+	atomic64_t cancelled;
+	atomic64_t to_card_bytes;
+	atomic64_t from_card_bytes;
+	atomic64_t busy_ns;
+
 	/* What the device sees: one run, or a table. */
 	dma_addr_t dma_addr;
 	struct sg_table *sgt;
@@ -335,6 +379,23 @@ void gl_lock_put(struct gl_lock *lock);
 void gl_lock_detach(struct gl_lock *lock);
 int gl_lock_sync(struct gl_file *file, struct gigalock_sync *arg);
 
+/* ---- statistics (stats.c) ---- */
+
+/* What ended of a lock's transfers, since the last time. */
+struct gl_tally {
+	struct gl_lock *lock;
+	unsigned int transfers;
+	unsigned int errors;
+	unsigned int cancelled;
+	u64 to_card;
+	u64 from_card;
+	u64 busy_ns;
+};
+
+void gl_tally_add(struct gl_tally *t, u32 direction, u64 bytes, int status);
+void gl_tally_flush(struct gl_tally *t);
+int gl_lock_stats(struct gl_file *file, struct gigalock_lock_stats *arg);
+
 /* A place in a lock, for walking its segments. */
 struct gl_pos {
 	struct scatterlist *sg;		/* NULL: one run */
@@ -344,6 +405,44 @@ struct gl_pos {
 void gl_lock_seek(struct gl_lock *lock, u64 offset, struct gl_pos *pos);
 u64 gl_lock_next(struct gl_lock *lock, struct gl_pos *pos, u64 most,
 		 dma_addr_t *addr);
+
+/* ---- descriptors (desc.c) ---- */
+
+/* A transfer on its way into descriptors. */
+struct gl_move {
+	struct gl_lock *lock;
+	struct gl_pos pos;
+	u64 offset;		/* in the lock */
+	u64 length;
+	u64 queued;		/* of it, in descriptors */
+	u64 card_offset;
+	u64 pattern;
+	u32 direction;		/* GIGALOCK_DIR_* */
+	u16 flags;		/* GIGALOCK_XFER_* */
+	u16 op;			/* GL_OP_* */
+	bool card_side;		/* names card memory */
+};
+
+int gl_card_limits(struct gl_card *card);
+int gl_move_parse(struct gl_card *card, const struct gigalock_queue_entry *req,
+		  struct gl_move *move, struct gl_fail *fail);
+int gl_move_check(struct gl_card *card, const struct gl_move *move,
+		  struct gl_fail *fail);
+int gl_move_aligned(struct gl_card *card, const struct gl_move *move,
+		    struct gl_fail *fail);
+u64 gl_move_desc(struct gl_card *card, struct gl_move *move, u32 cookie,
+		 struct gl_desc *desc);
+
+/* ---- queues (queue.c) ---- */
+
+int gl_queue_create(struct gl_file *file, struct gigalock_queue_create *arg);
+int gl_queue_submit(struct gl_file *file, struct gigalock_queue_submit *arg,
+		    u32 *lock, struct gl_fail *fail);
+int gl_queue_wait(struct gl_file *file, struct gigalock_queue_wait *arg);
+int gl_queue_destroy(struct gl_file *file, u32 id);
+bool gl_queues_ready(struct gl_file *file);
+void gl_queues_release(struct gl_file *file);
+void gl_queues_detach(struct gl_file *file);
 
 /* ---- transfers (xfer.c) ---- */
 
@@ -356,15 +455,10 @@ struct gl_xfer {
 	u32 id;
 	u32 state;			/* GIGALOCK_XFER_*; under done_lock */
 	struct gl_who who;
-	u32 direction;
-	u32 flags;
 	u64 cookie;
-	u64 length;
-	u64 card_offset;
 
 	/* The channel's, under its lock: */
-	struct gl_pos pos;
-	u64 queued;			/* bytes put into the ring */
+	struct gl_move move;
 	u64 bytes;			/* moved */
 	u64 base;			/* BYTES register when it began */
 	u32 tag;			/* cookie of its descriptors */

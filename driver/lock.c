@@ -200,6 +200,13 @@ int gl_lock_remove(struct gl_file *file, u32 id)
 	struct gl_lock *lock;
 	int err = 0;
 
+	/* What is over may not have been looked at: queues need no interrupts. */
+	lock = gl_lock_get(file, id, false);
+	if (lock) {
+		if (atomic_read(&lock->inflight))
+			gl_card_reap(file->card);
+		gl_lock_put(lock);
+	}
 	/*
 	 * New users come through gl_lock_get() under the same mutex, so a count
 	 * of 0 seen here stays 0.

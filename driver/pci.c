@@ -80,7 +80,7 @@ static int gl_card_identify(struct gl_card *card)
 			cap, card->card_bytes, card->max_xfer);
 		return -ENODEV;
 	}
-	return 0;
+	return gl_card_limits(card);
 }
 
 static void gl_irqs_free(struct gl_card *card, int requested)
@@ -181,6 +181,7 @@ static int gl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 		return -ENOMEM;
 	card->pdev = pdev;
 	mutex_init(&card->files_lock);
+	mutex_init(&card->take_lock);
 	INIT_LIST_HEAD(&card->files);
 	spin_lock_init(&card->log_lock);
 

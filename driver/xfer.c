@@ -29,6 +29,7 @@ void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail)
 {
 	struct gl_file *file = xfer->file;
 	struct gl_lock *lock = xfer->lock;
+	struct gl_tally tally = { .lock = lock, .busy_ns = xfer->elapsed_ns };
 
 	xfer->status = status;
 	if (fail)
@@ -43,75 +44,68 @@ void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail)
 	 */
 	xfer->lock = NULL;
 	gl_lock_put(lock);
-	atomic_dec(&lock->inflight);
+	gl_tally_add(&tally, xfer->move.direction, xfer->bytes, status);
+	gl_tally_flush(&tally);
 	spin_lock(&file->done_lock);
 	list_add_tail(&xfer->node, &file->done);
 	WRITE_ONCE(xfer->state, GIGALOCK_XFER_DONE);
 	gl_xfer_put(xfer);
 	/* Under the lock: who reaps it takes the lock and so waits for the waker. */
-	wake_up_all(&file->wait);
+	gl_file_tell(file);
 	spin_unlock(&file->done_lock);
 }
 
-/* Host to card on even channels, card to host on odd ones, in turn. */
+/*
+ * Host to card on even channels, card to host on odd ones, in turn; on any,
+ * when those are taken.
+ */
 static struct gl_chan *gl_xfer_channel(struct gl_card *card, u32 direction)
 {
+	unsigned int turn = (unsigned int)atomic_inc_return(&card->next_chan);
 	unsigned int odd = direction == GIGALOCK_DIR_FROM_CARD;
-	unsigned int pairs = (card->nchan + 1 - odd) / 2;
-	unsigned int turn;
+	unsigned int i, like = 0, any = 0;
 
-	if (card->nchan == 1)
-		return &card->chan[0];
-	turn = (unsigned int)atomic_inc_return(&card->next_chan) % pairs;
-	return &card->chan[2 * turn + odd];
-}
-
-static int gl_xfer_range(struct gl_fail *fail, u32 reason, u64 start, u64 length,
-			 u64 limit)
-{
-	if (start <= limit && length <= limit - start)
-		return 0;
-	return gl_fail_set(fail, reason, GIGALOCK_STAGE_ARGUMENTS, -ERANGE, limit,
-			   start > U64_MAX - length ? U64_MAX : start + length,
-			   start <= limit ? limit - start : 0);
-}
-
-static int gl_xfer_check(struct gl_file *file, struct gl_lock *lock,
-			 struct gigalock_submit *arg, struct gl_fail *fail)
-{
-	int err;
-
-	if (!(lock->direction & arg->direction)) {
-		gl_fail_argument(fail, arg->direction, lock->direction);
-		fail->err = -EACCES;
-		return -EACCES;
+	for (i = 0; i < card->nchan; i++) {
+		if (READ_ONCE(card->chan[i].taken))
+			continue;
+		any++;
+		like += i % 2 == odd;
 	}
-	err = gl_xfer_range(fail, GIGALOCK_REASON_LOCK_RANGE, arg->offset,
-			    arg->length, lock->bytes);
-	if (err)
-		return err;
-	return gl_xfer_range(fail, GIGALOCK_REASON_CARD_RANGE, arg->card_offset,
-			     arg->length, file->card->card_bytes);
+	turn %= like ?: any ?: 1;
+	for (i = 0; i < card->nchan; i++) {
+		if (READ_ONCE(card->chan[i].taken) || (like && i % 2 != odd))
+			continue;
+		if (!turn--)
+			return &card->chan[i];
+	}
+	/* Taken while we looked; it is asked again. */
+	return &card->chan[0];
 }
 
 int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
 		   struct gl_fail *fail)
 {
+	const struct gigalock_queue_entry req = {
+		.lock = arg->id,
+		.direction = arg->direction,
+		.flags = arg->flags,
+		.offset = arg->offset,
+		.length = arg->length,
+		.card_offset = arg->card_offset,
+		.op = arg->op,
+		.pattern = arg->pattern,
+	};
+	struct gl_card *card = file->card;
+	struct gl_move move = {};
 	struct gl_xfer *xfer;
 	struct gl_lock *lock;
 	int err;
 
-	if (arg->flags & ~GIGALOCK_XFER_CRC)
-		return gl_fail_argument(fail, arg->flags, GIGALOCK_XFER_CRC);
-	if (arg->op || arg->timeout_ms || arg->reserved || arg->pattern)
-		return gl_fail_argument(fail, arg->op, 0);
-	if (arg->direction != GIGALOCK_DIR_TO_CARD &&
-	    arg->direction != GIGALOCK_DIR_FROM_CARD)
-		return gl_fail_argument(fail, arg->direction,
-					GIGALOCK_DIR_FROM_CARD);
-	if (!arg->length)
-		return gl_fail_set(fail, GIGALOCK_REASON_BAD_SIZE,
-				   GIGALOCK_STAGE_ARGUMENTS, -EINVAL, 1, 0, 0);
+	if (arg->timeout_ms || arg->reserved)
+		return gl_fail_argument(fail, arg->reserved, 0);
+	err = gl_move_parse(card, &req, &move, fail);
+	if (err)
+		return err;
 
 	lock = gl_lock_get(file, arg->id, true);
 	if (!lock) {
@@ -119,11 +113,16 @@ int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
 		fail->err = -ENOENT;
 		return -ENOENT;
 	}
-	err = gl_xfer_check(file, lock, arg, fail);
+	move.lock = lock;
+	err = gl_move_check(card, &move, fail);
+	if (err)
+		goto put_lock;
+	gl_lock_seek(lock, move.offset, &move.pos);
+	err = gl_move_aligned(card, &move, fail);
 	if (err)
 		goto put_lock;
 
-	err = gl_inject(file->card, GL_INJECT_METADATA);
+	err = gl_inject(card, GL_INJECT_METADATA);
 	xfer = err ? NULL : kzalloc(sizeof(*xfer), GFP_KERNEL_ACCOUNT);
 	if (!xfer) {
 		err = gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
@@ -135,14 +134,8 @@ int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
 	INIT_LIST_HEAD(&xfer->node);
 	xfer->file = file;
 	xfer->lock = lock;
-	xfer->chan = gl_xfer_channel(file->card, arg->direction);
-	xfer->direction = arg->direction;
-	xfer->flags = arg->flags;
+	xfer->move = move;
 	xfer->cookie = arg->cookie;
-	xfer->length = arg->length;
-	xfer->card_offset = arg->card_offset;
-	/* The channel turns it into a place when the transfer begins. */
-	xfer->pos.offset = arg->offset;
 	gl_who_am_i(&xfer->who);
 
 	mutex_lock(&file->lock);
@@ -163,7 +156,10 @@ int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
 		 * Under the mutex: nobody can reap and free it by guessing its
 		 * id before it is in its channel.
 		 */
-		err = gl_chan_queue(xfer->chan, xfer);
+		do {
+			xfer->chan = gl_xfer_channel(card, move.direction);
+			err = gl_chan_queue(xfer->chan, xfer);
+		} while (err == -EBUSY);
 		if (err) {
 			xa_erase(&file->xfers, xfer->id);
 			gl_fail_set(fail, GIGALOCK_REASON_DEVICE_GONE,
@@ -320,7 +316,7 @@ int gl_xfer_progress(struct gl_file *file, struct gigalock_progress *arg)
 	if (!xfer)
 		return -ENOENT;
 	arg->bytes = gl_chan_progress(xfer->chan, xfer);
-	arg->total = xfer->length;
+	arg->total = xfer->move.length;
 	arg->state = READ_ONCE(xfer->state);
 	gl_xfer_put(xfer);
 	return 0;

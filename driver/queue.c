@@ -1,0 +1,743 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Queues: a channel of one's own. User space gives many transfers in one call
+ * and reads their completions where the card writes them.
+ *
+ * The kernel alone writes descriptors, from locks and ranges that it checked.
+ * It looks at the completion ring only to learn what is over: to use places
+ * again, to let locks go, to count. What the card says there can at worst end a
+ * transfer of this queue too early in the books. What user space says it has
+ * seen protects nothing but its own unread completions.
+ *
+ * While a transfer is under way its lock counts it as in flight and so can't be
+ * given back; a queue ends before the locks of its file do. That is why a slot
+ * holds no reference.
+ *
+ * Lock order: gl_queue.submit_lock > gl_file.lock > gl_chan.lock.
+ * gl_queue.map_lock comes with mmap_lock held; nothing is taken inside.
+ */
+#include <linux/build_bug.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/vmalloc.h>
+
+#include "compat.h"
+#include "gl.h"
+
+#define GL_QUEUE_DEFAULT	1024	/* entries, when the caller leaves it to us */
+#define GL_QUEUE_BITE		64	/* entries copied from the user at once */
+
+/* One contract is user space's, the other the card's; it is the same memory. */
+static_assert(sizeof(struct gigalock_completion) == sizeof(struct gl_cpl));
+#define GL_SAME(field) \
+	static_assert(offsetof(struct gigalock_completion, field) == \
+		      offsetof(struct gl_cpl, field))
+GL_SAME(cookie);
+GL_SAME(status);
+GL_SAME(bytes);
+GL_SAME(fault_addr);
+GL_SAME(crc);
+GL_SAME(seq);
+
+/* A transfer under way. */
+struct gl_slot {
+	struct gl_lock *lock;
+	u64 bytes;
+	u32 descs;
+	u32 direction;
+};
+
+struct gl_queue {
+	struct kref ref;
+	struct rcu_head rcu;
+	struct gl_card *card;
+	struct gl_file *file;	/* valid until destroyed */
+	struct gl_chan *chan;
+	u32 id;
+	bool irq;
+	u32 entries;
+	struct gl_slot *slots;
+	struct gl_mapping map;
+
+	struct mutex submit_lock;	/* and with it: */
+	struct gigalock_queue_entry bite[GL_QUEUE_BITE];
+
+	struct mutex map_lock;
+	bool frozen;		/* the rings' memory has gone back */
+	void *copy;		/* what the completion ring was then, or NULL */
+
+	/* Under gl_chan.lock: */
+	bool stopped;
+	bool skips;		/* the card may still pass over descriptors */
+	struct gl_desc *ring;
+	struct gl_cpl *cpl;
+	dma_addr_t ring_dma;
+	dma_addr_t cpl_dma;
+	u32 tail;		/* descriptors ever written */
+	u32 rung;		/* of them, told to the card */
+	u32 head;		/* of them, whose place is free again */
+	u32 owed;		/* of them, passed over, maybe not yet */
+	u32 submitted;		/* entries ever taken */
+	u32 reaped;		/* of them, completed */
+	u32 seen;		/* of them, read by user space, it says */
+	wait_queue_head_t wait;
+};
+
+static size_t gl_queue_ring_bytes(const struct gl_queue *q)
+{
+	return PAGE_ALIGN(q->entries * sizeof(struct gl_cpl));
+}
+
+static void gl_queue_free(struct kref *ref)
+{
+	struct gl_queue *q = container_of(ref, struct gl_queue, ref);
+
+	vfree(q->copy);
+	kvfree(q->slots);
+	kfree_rcu(q, rcu);
+}
+
+static void gl_queue_put(struct gl_queue *q)
+{
+	kref_put(&q->ref, gl_queue_free);
+}
+
+/* ---- completions ---- */
+
+/* In a row for one lock, it is told at once. */
+static void gl_queue_count(struct gl_tally *t, const struct gl_slot *slot, u64 bytes,
+			   int status)
+{
+	if (t->lock != slot->lock) {
+		gl_tally_flush(t);
+		*t = (struct gl_tally){ .lock = slot->lock };
+	}
+	gl_tally_add(t, slot->direction, bytes, status);
+}
+
+/* Take in what the card has completed; how many that were. */
+static u32 gl_queue_reap(struct gl_queue *q)
+{
+	struct gl_tally tally = {};
+	u32 before = q->reaped;
+
+	while (q->reaped != q->submitted) {
+		const struct gl_cpl *cpl = &q->cpl[q->reaped & (q->entries - 1)];
+		struct gl_slot *slot = &q->slots[q->reaped & (q->entries - 1)];
+		u32 status;
+
+		if (le32_to_cpu(READ_ONCE(cpl->seq)) != q->reaped + 1)
+			break;
+		/* The card writes seq last: read the rest after it. */
+		dma_rmb();
+		status = le32_to_cpu(READ_ONCE(cpl->status));
+		gl_queue_count(&tally, slot,
+			       min(le64_to_cpu(READ_ONCE(cpl->bytes)), slot->bytes),
+			       status ? -EIO : 0);
+		q->owed += slot->descs;
+		/*
+		 * The card passes over the rest of a chain that failed after its
+		 * completion: those places are free only when it says so, or is
+		 * seen to be further.
+		 */
+		if (status && slot->descs > 1) {
+			q->skips = true;
+		} else {
+			q->head += q->owed;
+			q->owed = 0;
+			q->skips = false;
+		}
+		q->reaped++;
+	}
+	gl_tally_flush(&tally);
+	return q->reaped - before;
+}
+
+/* Places in the descriptor ring. */
+static u32 gl_queue_free_descs(struct gl_queue *q)
+{
+	if (q->skips) {
+		u32 head = readl(q->chan->regs + GL_CH_HEAD);
+
+		/* Believed no further than what its completions have said. */
+		if (head - q->head >= q->owed) {
+			q->head += q->owed;
+			q->owed = 0;
+			q->skips = false;
+		}
+	}
+	return q->entries - (q->tail - q->head);
+}
+
+static void gl_queue_tell(struct gl_queue *q)
+{
+	wake_up_all(&q->wait);
+	if (q->irq)
+		gl_file_tell(q->file);
+}
+
+/* The channel stands still for good: what it had not done it never will. */
+static void gl_queue_end(struct gl_queue *q)
+{
+	struct gl_tally tally = {};
+	u32 i;
+
+	if (q->stopped)
+		return;
+	gl_queue_reap(q);
+	for (i = q->reaped; i != q->submitted; i++)
+		gl_queue_count(&tally, &q->slots[i & (q->entries - 1)], 0, -ECANCELED);
+	gl_tally_flush(&tally);
+	q->submitted = q->reaped;
+	WRITE_ONCE(q->stopped, true);
+	gl_queue_tell(q);
+}
+
+/* Completions don't come: has the card stopped, or forgotten the rings? */
+static void gl_queue_look(struct gl_queue *q)
+{
+	if (q->stopped || q->reaped == q->submitted || !gl_chan_lost(q->chan))
+		return;
+	/* It may have completed something since, but not after this. */
+	gl_chan_stop(q->chan);
+	gl_queue_end(q);
+}
+
+static void gl_queue_chan_reap(struct gl_chan *chan)
+{
+	struct gl_queue *q = chan->priv;
+
+	if (q->stopped)
+		return;
+	if (gl_queue_reap(q))
+		gl_queue_tell(q);
+	else
+		gl_queue_look(q);
+}
+
+static void gl_queue_chan_stopped(struct gl_chan *chan)
+{
+	gl_queue_end(chan->priv);
+}
+
+/* A queue that lost its transfers stays stopped: its owner has to know. */
+static void gl_queue_chan_wake(struct gl_chan *chan)
+{
+}
+
+static const struct gl_chan_user gl_queue_user = {
+	.reap = gl_queue_chan_reap,
+	.stopped = gl_queue_chan_stopped,
+	.wake = gl_queue_chan_wake,
+};
+
+/* ---- the ring in user space ---- */
+
+static void gl_queue_vma_open(struct gl_mapping *map)
+{
+	struct gl_queue *q = container_of(map, struct gl_queue, map);
+
+	kref_get(&q->ref);
+}
+
+static void gl_queue_vma_close(struct gl_mapping *map)
+{
+	gl_queue_put(container_of(map, struct gl_queue, map));
+}
+
+static int gl_queue_vma_mmap(struct gl_mapping *map, struct vm_area_struct *vma,
+			     u64 offset)
+{
+	gl_vm_flags_set(vma, VM_PFNMAP);
+	return 0;
+}
+
+/* The ring; once it is over, what it was, or at least zeroes. */
+static vm_fault_t gl_queue_vma_fault(struct gl_mapping *map, struct vm_fault *vmf,
+				     u64 page, unsigned int order)
+{
+	struct gl_queue *q = container_of(map, struct gl_queue, map);
+	unsigned long pfn = page_to_pfn(ZERO_PAGE(0));
+	vm_fault_t ret;
+	void *ring;
+
+	if (order)
+		return VM_FAULT_FALLBACK;
+	mutex_lock(&q->map_lock);
+	ring = q->frozen ? q->copy : q->cpl;
+	if (ring) {
+		ring += page << PAGE_SHIFT;
+		pfn = is_vmalloc_addr(ring) ? vmalloc_to_pfn(ring) :
+					      PHYS_PFN(virt_to_phys(ring));
+	}
+	ret = vmf_insert_pfn(vmf->vma, vmf->address, pfn);
+	mutex_unlock(&q->map_lock);
+	return ret;
+}
+
+static const struct gl_mapping_ops gl_queue_mapping_ops = {
+	.open = gl_queue_vma_open,
+	.close = gl_queue_vma_close,
+	.mmap = gl_queue_vma_mmap,
+	.fault = gl_queue_vma_fault,
+	.read_only = true,
+	.outlives_card = true,
+};
+
+static void gl_queue_free_rings(struct gl_queue *q)
+{
+	struct device *dev = gl_dev(q->card);
+
+	if (q->ring)
+		dma_free_coherent(dev, q->entries * sizeof(*q->ring), q->ring,
+				  q->ring_dma);
+	if (q->cpl)
+		dma_free_coherent(dev, gl_queue_ring_bytes(q), q->cpl, q->cpl_dma);
+	q->ring = NULL;
+	q->cpl = NULL;
+}
+
+/*
+ * The channel has stopped, and nobody submits: the DMA memory goes back. Who
+ * has the ring mapped keeps a copy of it.
+ */
+static void gl_queue_freeze(struct gl_queue *q, u64 base)
+{
+	size_t bytes = gl_queue_ring_bytes(q);
+	void *copy;
+
+	mutex_lock(&q->map_lock);
+	if (q->frozen) {
+		mutex_unlock(&q->map_lock);
+		return;
+	}
+	copy = vzalloc(bytes);
+	if (copy)
+		memcpy(copy, q->cpl, bytes);
+	q->copy = copy;
+	q->frozen = true;
+	mutex_unlock(&q->map_lock);
+	/* Faults see the copy from now on; what was mapped before goes. */
+	unmap_mapping_range(q->file->mapping, base << PAGE_SHIFT, bytes, 1);
+	gl_queue_free_rings(q);
+}
+
+/* ---- the calls ---- */
+
+static struct gl_queue *gl_queue_get(struct gl_file *file, u32 id)
+{
+	struct gl_queue *q;
+
+	rcu_read_lock();
+	q = xa_load(&file->queues, id);
+	if (q && !kref_get_unless_zero(&q->ref))
+		q = NULL;
+	rcu_read_unlock();
+	return q;
+}
+
+static int gl_queue_alloc_rings(struct gl_queue *q)
+{
+	struct device *dev = gl_dev(q->card);
+
+	q->slots = kvcalloc(q->entries, sizeof(*q->slots), GFP_KERNEL_ACCOUNT);
+	q->ring = dma_alloc_coherent(dev, q->entries * sizeof(*q->ring),
+				     &q->ring_dma, GFP_KERNEL_ACCOUNT);
+	q->cpl = dma_alloc_coherent(dev, gl_queue_ring_bytes(q), &q->cpl_dma,
+				    GFP_KERNEL_ACCOUNT);
+	return q->slots && q->ring && q->cpl ? 0 : -ENOMEM;
+}
+
+int gl_queue_create(struct gl_file *file, struct gigalock_queue_create *arg)
+{
+	struct gl_card *card = file->card;
+	struct gl_chan *chan;
+	struct gl_queue *q;
+	int err;
+
+	if (arg->flags & ~GIGALOCK_QUEUE_IRQ || arg->reserved)
+		return -EINVAL;
+	if (!arg->entries)
+		arg->entries = min_t(u32, GL_QUEUE_DEFAULT, BIT(card->max_ring));
+	if (!is_power_of_2(arg->entries) ||
+	    arg->entries < BIT(GL_MIN_RING_LOG2) ||
+	    arg->entries > BIT(card->max_ring))
+		return -EINVAL;
+
+	q = kzalloc(sizeof(*q), GFP_KERNEL_ACCOUNT);
+	if (!q)
+		return -ENOMEM;
+	kref_init(&q->ref);
+	q->card = card;
+	q->file = file;
+	q->irq = arg->flags & GIGALOCK_QUEUE_IRQ;
+	q->entries = arg->entries;
+	q->map.ops = &gl_queue_mapping_ops;
+	q->map.card = card;
+	mutex_init(&q->submit_lock);
+	mutex_init(&q->map_lock);
+	init_waitqueue_head(&q->wait);
+	err = gl_queue_alloc_rings(q);
+	if (err)
+		goto free;
+
+	chan = gl_chan_take(card, &gl_queue_user, q);
+	if (IS_ERR(chan)) {
+		err = PTR_ERR(chan);
+		goto free;
+	}
+	mutex_lock(&chan->lock);
+	q->chan = chan;
+	if (chan->dead || chan->resting)
+		gl_queue_end(q);
+	else
+		gl_chan_run(chan, q->ring_dma, q->cpl_dma, q->entries, q->irq);
+	mutex_unlock(&chan->lock);
+
+	mutex_lock(&file->lock);
+	err = gl_mapping_add(file, &q->map, gl_queue_ring_bytes(q));
+	if (!err) {
+		err = xa_alloc_cyclic(&file->queues, &q->id, q,
+				      XA_LIMIT(1, INT_MAX), &file->next_queue,
+				      GFP_KERNEL_ACCOUNT);
+		if (err < 0)
+			gl_mapping_remove(file, &q->map);
+	}
+	/* Read here: once the mutex is free, another thread may destroy it. */
+	arg->id = q->id;
+	arg->mmap_offset = q->map.base << PAGE_SHIFT;
+	mutex_unlock(&file->lock);
+	if (err < 0)
+		goto give_back;
+	arg->ring_bytes = (u64)arg->entries * sizeof(struct gl_cpl);
+	arg->channel = chan->index;
+	return 0;
+give_back:
+	mutex_lock(&chan->lock);
+	gl_chan_stop(chan);
+	gl_chan_give_back(chan);
+	mutex_unlock(&chan->lock);
+free:
+	gl_queue_free_rings(q);
+	gl_queue_put(q);
+	return err;
+}
+
+/* It is out of the file's table: nobody finds it any more. */
+static void gl_queue_undo(struct gl_queue *q, u64 base)
+{
+	struct gl_chan *chan = q->chan;
+
+	mutex_lock(&chan->lock);
+	gl_chan_stop(chan);
+	gl_queue_end(q);
+	gl_chan_give_back(chan);
+	mutex_unlock(&chan->lock);
+	gl_queue_freeze(q, base);
+	gl_queue_put(q);
+}
+
+int gl_queue_destroy(struct gl_file *file, u32 id)
+{
+	struct gl_queue *q;
+	u64 base = 0;
+
+	mutex_lock(&file->lock);
+	q = xa_erase(&file->queues, id);
+	if (q) {
+		base = q->map.base;
+		gl_mapping_remove(file, &q->map);
+	}
+	mutex_unlock(&file->lock);
+	if (!q)
+		return -ENOENT;
+	gl_queue_undo(q, base);
+	return 0;
+}
+
+/* At the last close, before the locks go. */
+void gl_queues_release(struct gl_file *file)
+{
+	struct gl_queue *q;
+	unsigned long id;
+
+	xa_for_each(&file->queues, id, q)
+		gl_queue_destroy(file, id);
+	xa_destroy(&file->queues);
+}
+
+/* The card is gone, its channels are stopped and no call is inside. */
+void gl_queues_detach(struct gl_file *file)
+{
+	struct gl_queue *q;
+	unsigned long id;
+
+	xa_for_each(&file->queues, id, q)
+		gl_queue_freeze(q, q->map.base);
+}
+
+/* Under gl_chan.lock: is that a count of completions it can have read? */
+static bool gl_queue_seen_ok(struct gl_queue *q, u32 seen)
+{
+	u32 unread_or_running = q->submitted - seen;
+
+	return unread_or_running <= q->entries &&
+	       unread_or_running >= q->submitted - q->reaped;
+}
+
+/* Why a queue doesn't answer any more. */
+static int gl_queue_over(struct gl_queue *q)
+{
+	if (READ_ONCE(q->card->gone))
+		return -ENODEV;
+	/* Destroyed by another thread. */
+	if (q->chan->priv != q)
+		return -ENOENT;
+	return q->stopped ? -EPIPE : 0;
+}
+
+/*
+ * Put one entry into the descriptor ring. 0, or why not: -EAGAIN when it has to
+ * wait for room, else noted in @fail.
+ */
+static int gl_queue_put_entry(struct gl_queue *q, struct gl_lock *lock,
+			      const struct gigalock_queue_entry *e, u32 room,
+			      struct gl_fail *fail)
+{
+	struct gl_slot *slot = &q->slots[q->submitted & (q->entries - 1)];
+	u32 first = q->tail, last = q->tail + room;
+	struct gl_card *card = q->card;
+	struct gl_desc *desc = NULL;
+	struct gl_move move;
+	int err;
+
+	if (e->reserved)
+		return gl_fail_argument(fail, e->reserved, 0);
+	err = gl_move_parse(card, e, &move, fail);
+	if (err)
+		return err;
+	if (!lock) {
+		gl_fail_argument(fail, e->lock, 0);
+		fail->err = -ENOENT;
+		return -ENOENT;
+	}
+	move.lock = lock;
+	err = gl_move_check(card, &move, fail);
+	if (err)
+		return err;
+	gl_lock_seek(move.lock, move.offset, &move.pos);
+	err = gl_move_aligned(card, &move, fail);
+	if (err)
+		return err;
+
+	/* The doorbell has not been told of them: they can be taken back. */
+	while (move.queued < move.length) {
+		if (q->tail == last) {
+			q->tail = first;
+			if (room < q->entries)
+				return -EAGAIN;
+			gl_fail_set(fail, GIGALOCK_REASON_TOO_MANY_SEGMENTS,
+				    GIGALOCK_STAGE_TRANSFER, -E2BIG, q->entries,
+				    move.length, move.queued);
+			return -E2BIG;
+		}
+		desc = &q->ring[q->tail & (q->entries - 1)];
+		gl_move_desc(card, &move, e->cookie, desc);
+		q->tail++;
+	}
+	desc->flags |= cpu_to_le16(q->irq ? GL_DESC_F_CPL | GL_DESC_F_IRQ :
+					    GL_DESC_F_CPL);
+	slot->lock = move.lock;
+	slot->bytes = move.length;
+	slot->descs = q->tail - first;
+	slot->direction = move.direction;
+	atomic_inc(&move.lock->inflight);
+	q->submitted++;
+	return 0;
+}
+
+/* A bite of entries, under gl_file.lock and gl_chan.lock. */
+static int gl_queue_take(struct gl_queue *q, struct gl_file *file, u32 count,
+			 u32 seen, u32 *taken, struct gl_fail *fail)
+{
+	struct gl_lock *lock = NULL;
+	u32 i;
+	int err;
+
+	err = gl_queue_over(q);
+	if (err)
+		return err;
+	if (gl_queue_reap(q))
+		wake_up_all(&q->wait);
+	if (!gl_queue_seen_ok(q, seen))
+		return gl_fail_argument(fail, seen, q->reaped);
+	q->seen = seen;
+	for (i = 0; i < count; i++) {
+		const struct gigalock_queue_entry *e = &q->bite[i];
+
+		/* Mostly one after the other of the same lock. */
+		if (!lock || lock->id != e->lock)
+			lock = xa_load(&file->locks, e->lock);
+		err = -EAGAIN;
+		if (q->submitted - seen < q->entries)
+			err = gl_queue_put_entry(q, lock, e,
+						 gl_queue_free_descs(q), fail);
+		if (err)
+			break;
+		++*taken;
+	}
+	/* Full of what doesn't end: it may be over. */
+	if (err == -EAGAIN && !i)
+		gl_queue_look(q);
+	return q->stopped ? gl_queue_over(q) : err;
+}
+
+static int gl_queue_bite(struct gl_queue *q, u64 from, u32 count, u32 size)
+{
+	u32 i;
+
+	if (size == sizeof(q->bite[0]))
+		return copy_from_user(q->bite, u64_to_user_ptr(from),
+				      count * sizeof(q->bite[0])) ? -EFAULT : 0;
+	for (i = 0; i < count; i++) {
+		int err = copy_struct_from_user(&q->bite[i], sizeof(q->bite[0]),
+						u64_to_user_ptr(from +
+								(u64)i * size),
+						size);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+/* @lock: of the first entry that was not taken. */
+int gl_queue_submit(struct gl_file *file, struct gigalock_queue_submit *arg,
+		    u32 *lock, struct gl_fail *fail)
+{
+	u32 size = arg->entry_size, taken = 0;
+	struct gl_queue *q;
+	int err = 0;
+
+	if (arg->reserved)
+		return gl_fail_argument(fail, arg->reserved, 0);
+	if (size < sizeof(struct gigalock_queue_entry) || size > PAGE_SIZE)
+		return gl_fail_argument(fail, size,
+					sizeof(struct gigalock_queue_entry));
+	q = gl_queue_get(file, arg->id);
+	if (!q) {
+		gl_fail_argument(fail, arg->id, 0);
+		fail->err = -ENOENT;
+		return -ENOENT;
+	}
+	mutex_lock(&q->submit_lock);
+	do {
+		u32 bite = min_t(u32, arg->count - taken, GL_QUEUE_BITE);
+		u32 before = taken;
+
+		err = gl_queue_bite(q, arg->entries + (u64)taken * size, bite, size);
+		mutex_lock(&file->lock);
+		mutex_lock(&q->chan->lock);
+		if (!err)
+			err = gl_queue_take(q, file, bite, arg->seen, &taken, fail);
+		if (fail->reason && taken - before < bite)
+			*lock = q->bite[taken - before].lock;
+		/* One doorbell a call: at its end, however it ends. */
+		if ((err || taken == arg->count) && q->rung != q->tail &&
+		    !gl_queue_over(q)) {
+			q->rung = q->tail;
+			/* Descriptors before the doorbell; writel() orders them. */
+			writel(q->tail, q->chan->regs + GL_CH_DOORBELL);
+		}
+		mutex_unlock(&q->chan->lock);
+		mutex_unlock(&file->lock);
+	} while (!err && taken < arg->count);
+	mutex_unlock(&q->submit_lock);
+	gl_queue_put(q);
+	arg->count = taken;
+	return taken ? 0 : err;
+}
+
+/* Under gl_chan.lock. */
+static int gl_queue_news(struct gl_queue *q, u32 seen, u32 *now)
+{
+	int err = gl_queue_over(q);
+
+	if (err == -ENOENT)
+		return err;
+	if (!q->stopped && gl_queue_reap(q))
+		gl_queue_tell(q);
+	if (!gl_queue_seen_ok(q, seen))
+		return -EINVAL;
+	q->seen = seen;
+	*now = q->reaped;
+	if (q->reaped != seen)
+		return 0;
+	return err ?: -ETIMEDOUT;
+}
+
+int gl_queue_wait(struct gl_file *file, struct gigalock_queue_wait *arg)
+{
+	ktime_t nap = ns_to_ktime(50 * NSEC_PER_USEC);
+	ktime_t most = ms_to_ktime(1);
+	ktime_t end = ktime_add_ms(ktime_get(), max(arg->timeout_ms, 0));
+	bool look = !arg->timeout_ms;
+	struct gl_queue *q;
+	u32 now = 0;
+	int err;
+
+	if (arg->flags || arg->reserved || arg->timeout_ms < -1)
+		return -EINVAL;
+	q = gl_queue_get(file, arg->id);
+	if (!q)
+		return -ENOENT;
+	if (q->irq)
+		nap = most = ms_to_ktime(250);	/* only if one gets lost */
+	for (;;) {
+		ktime_t left = nap;
+
+		mutex_lock(&q->chan->lock);
+		err = gl_queue_news(q, arg->seen, &now);
+		if (err == -ETIMEDOUT && look) {
+			gl_queue_look(q);
+			err = gl_queue_news(q, arg->seen, &now);
+		}
+		mutex_unlock(&q->chan->lock);
+		if (err != -ETIMEDOUT)
+			break;
+		if (arg->timeout_ms >= 0) {
+			left = min(left, ktime_sub(end, ktime_get()));
+			if (left <= 0)
+				break;
+		}
+		/* Without interrupts nobody wakes us but the end. */
+		err = wait_event_interruptible_hrtimeout(q->wait,
+			READ_ONCE(q->reaped) != arg->seen || READ_ONCE(q->stopped),
+			left);
+		if (err && err != -ETIME) {
+			err = -EINTR;
+			break;
+		}
+		look = nap == most;
+		nap = min(most, ktime_add(nap, nap));
+	}
+	gl_queue_put(q);
+	arg->seen = now;
+	return err;
+}
+
+/* For poll(): a call on one of the queues with interrupts has something to say. */
+bool gl_queues_ready(struct gl_file *file)
+{
+	struct gl_queue *q;
+	unsigned long id;
+	bool ready = false;
+
+	rcu_read_lock();
+	xa_for_each(&file->queues, id, q)
+		if (q->irq && (READ_ONCE(q->reaped) != READ_ONCE(q->seen) ||
+			       READ_ONCE(q->stopped)))
+			ready = true;
+	rcu_read_unlock();
+	return ready;
+}
