@@ -396,6 +396,44 @@ void gl_tally_add(struct gl_tally *t, u32 direction, u64 bytes, int status);
 void gl_tally_flush(struct gl_tally *t);
 int gl_lock_stats(struct gl_file *file, struct gigalock_lock_stats *arg);
 
+/* ---- segment tables (table.c) ---- */
+
+struct gl_table {
+	struct sg_table sgt;		/* orig_nents counts; nents once mapped */
+	struct scatterlist *chunk;	/* the last page of it */
+	struct scatterlist *last;	/* entry */
+	unsigned int room;		/* entries free behind it */
+	unsigned int most_entries;
+	u64 most;			/* bytes an entry may span */
+	u64 left;			/* of those, in the last one */
+	unsigned long next_pfn;		/* that would make the last one longer */
+	u64 bytes;
+	u64 kernel_bytes;		/* that the table itself takes */
+};
+
+void gl_table_init(struct gl_table *table, u64 max_segment);
+void gl_table_init_lock(struct gl_table *table, struct gl_lock *lock);
+int gl_table_add(struct gl_table *table, struct page *page, unsigned int offset,
+		 u64 bytes);
+int gl_table_why(struct gl_lock *lock, struct gl_table *table, int err,
+		 struct gl_fail *fail);
+void gl_table_free(struct gl_table *table);
+int gl_table_map(struct gl_lock *lock, struct gl_table *table,
+		 struct gl_fail *fail);
+/* What a strategy made of one table has for these. */
+void gl_table_unmap(struct gl_lock *lock);
+void gl_table_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
+
+/* ---- the caller's memory (pin.c) ---- */
+
+/* A look at @n pages that were pinned at @addr, @done bytes into the lock. */
+typedef int gl_pin_check_t(struct gl_lock *lock, struct page **pages, int n,
+			   unsigned long addr, u64 done, struct gl_fail *fail);
+
+int gl_pin_lock(struct gl_lock *lock, u64 user_addr, gl_pin_check_t *check,
+		struct gl_fail *fail);
+void gl_pin_free(struct gl_lock *lock);
+
 /* A place in a lock, for walking its segments. */
 struct gl_pos {
 	struct scatterlist *sg;		/* NULL: one run */
