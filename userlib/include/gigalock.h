@@ -4,9 +4,9 @@
  * why a lock failed.
  *
  * This header is the documentation. The numbers (strategies, reasons, stages,
- * directions) and three plain structs (struct gigalock_failure, struct
- * gigalock_info and their units) come from the kernel's <linux/gigalock.h>,
- * which is their one home. Everything that this library adds begins with glk_
+ * directions) and a few plain structs (struct gigalock_failure, gigalock_info,
+ * gigalock_lock_stats, gigalock_queue_entry, gigalock_completion) come from the
+ * kernel's <linux/gigalock.h>, which is their one home. Everything that this library adds begins with glk_
  * or GLK_.
  *
  * Conventions
@@ -27,15 +27,16 @@
  * locks or transfers of one card. One object may be used by one thread at a
  * time, except: glk_xfer_wait(), glk_xfer_cancel() and glk_xfer_progress() may
  * run in several threads on the same transfer, and every glk_card_ function
- * except glk_card_close() in several threads on the same card. Functions that
- * take no object (text, pattern, CRC) may be used freely.
+ * except glk_card_close() in several threads on the same card. Of a queue, one
+ * thread may submit while another reaps and waits. Functions that take no
+ * object (text, pattern, CRC) may be used freely.
  *
  * A transfer is reaped once. Of several threads that wait for it, one gets its
  * result and the others -EALREADY. It is freed by one thread, when no other is
  * inside a call with it.
  *
  * fork()
- * Memory that the library allocates for strategy sg is not passed on to a
+ * Memory that the library allocates for sg and hugetlb is not passed on to a
  * child (MADV_DONTFORK): the child must not touch it. Handles must be used and
  * freed by the process that made them.
  */
@@ -63,16 +64,19 @@ struct glk_card;
 
 /** Version of this header. Compare with glk_version(). */
 #define GLK_VERSION_MAJOR 1
-#define GLK_VERSION_MINOR 0
-#define GLK_VERSION_STRING "1.0"
+#define GLK_VERSION_MINOR 1
+#define GLK_VERSION_STRING "1.1"
 
-/** glk_version() - the library's version as text, "1.0". Static. */
+/** glk_version() - the library's version as text, "1.1". Static. */
 GLK_API const char *glk_version(void);
 
 /* ---- words --------------------------------------------------------------- */
 
-/** Strategy "auto": try coherent, contig-range, sg, and keep the first that
- *  works. Not known to the kernel. */
+/** Strategy "auto": try what the driver has, and keep the first that works:
+ *  coherent, contig-range, pool, reserved, hugetlb, chunked, sg. Those in one
+ *  piece come first. Pool and reserved are left out when the module was loaded
+ *  without any, hugetlb when too few huge pages are free. Not known to the
+ *  kernel. */
 #define GLK_STRATEGY_AUTO 0xffffffffu
 
 /**
@@ -101,11 +105,15 @@ GLK_API const char *glk_strategy_list(void);
 
 /**
  * glk_strategy_by_name() - the number of a strategy
- * @name: "coherent", "contig-range", "sg" or "auto"
+ * @name: one of glk_strategy_list()
  * @strategy: where to put it
  * Returns 0, or -ENOENT (@strategy is left alone).
  */
 GLK_API int glk_strategy_by_name(const char *name, uint32_t *strategy);
+
+/** glk_backing_name() - what kind of memory a lock turned out to have, "buddy"
+ *  of GIGALOCK_BACKING_BUDDY; "unknown". */
+GLK_API const char *glk_backing_name(uint32_t backing);
 
 /** glk_unit_name() - "bytes", "count", "milliseconds", "address". */
 GLK_API const char *glk_unit_name(uint32_t unit);
@@ -234,6 +242,16 @@ GLK_API int glk_card_failures(struct glk_card *card, uint64_t since,
  *  to give as @since to see only later ones. Or a negative errno. */
 GLK_API int64_t glk_card_failure_seq(struct glk_card *card);
 
+/**
+ * glk_card_set_eventfd() - be told through an eventfd
+ * @fd: an eventfd, which the caller keeps and closes; -1: no longer
+ * 1 is added whenever a transfer can be reaped, and when completions came to a
+ * queue made with GIGALOCK_QUEUE_IRQ. A card has one; a new one replaces it.
+ * Returns 0, -EBADF or -EINVAL (not an eventfd), -ENOTTY (a driver that is too
+ * old).
+ */
+GLK_API int glk_card_set_eventfd(struct glk_card *card, int fd);
+
 /* ---- locks --------------------------------------------------------------- */
 
 /** Memory that is locked for DMA. */
@@ -255,23 +273,43 @@ typedef void (*glk_tried_fn)(const struct glk_try *attempt, void *arg);
 /* Flags of struct glk_lock_options. */
 #define GLK_LOCK_NO_MAP		1u /* don't map into this process: data is NULL */
 #define GLK_LOCK_HUGEPAGE	2u /* sg: ask for huge pages (MADV_HUGEPAGE) */
+#define GLK_LOCK_NO_USER_MAP	4u /* nor into any other: the kernel needs no
+				    * page-table entries for it. Implies NO_MAP */
+#define GLK_LOCK_ENTRY_PER_PAGE	8u /* sg, hugetlb, chunked: a piece a page,
+				    * neighbours aren't merged */
+#define GLK_LOCK_SMALL_TABLE	16u /* at most GIGALOCK_SMALL_TABLE_ENTRIES
+				     * pieces */
+#define GLK_LOCK_NODE		32u /* memory of NUMA node @node only */
 
 /** What to lock. */
 struct glk_lock_options {
 	size_t size;		/* sizeof(struct glk_lock_options) */
-	uint64_t bytes;		/* 1 or more. coherent and contig-range round up
-				 * to whole pages */
+	uint64_t bytes;		/* 1 or more. All but sg and hugetlb round up to
+				 * whole pages. dmabuf: 0 means all of it */
 	uint64_t min_bytes;	/* 0: exactly @bytes. Else the smallest size
 				 * that will do, see glk_lock_new() */
 	uint32_t strategy;	/* GIGALOCK_STRATEGY_* or GLK_STRATEGY_AUTO */
 	uint32_t direction;	/* GIGALOCK_DIR_*; 0 means both */
 	uint32_t flags;		/* GLK_LOCK_* */
 	uint32_t reserved;	/* 0 */
-	void *memory;		/* sg only: lock the caller's memory, any
+	void *memory;		/* sg, hugetlb: lock the caller's memory, any
 				 * alignment. NULL: the library allocates. The
 				 * caller keeps it mapped as long as the lock */
 	glk_tried_fn tried;	/* told of every attempt; or NULL */
 	void *tried_arg;
+	/* since 1.1 */
+	uint64_t max_segment;	/* no piece is longer, a multiple of the page
+				 * size; 0: the card's own limit */
+	uint64_t page_size;	/* hugetlb that the library allocates: size of
+				 * its pages. 0: the largest of which enough are
+				 * free, else the smallest */
+	uint32_t address_width;	/* every address that the device gets has at most
+				 * that many bits; 0: the card's own */
+	uint32_t node;		/* with GLK_LOCK_NODE */
+	uint32_t timeout_ms;	/* of an attempt, in the kernel; 0: no limit */
+	uint32_t region;	/* reserved: number of the region */
+	int fd;			/* dmabuf: the dma-buf. It stays the caller's */
+	uint32_t reserved2;	/* 0 */
 };
 
 /**
@@ -283,17 +321,23 @@ struct glk_lock_options {
  * size until a lock succeeds or @min_bytes failed too: by what the failure says
  * was available, else by an eighth, each size with each strategy. What comes
  * out is not the largest possible size, for that see glk_limit_search(). Sizes
- * above both @min_bytes and the kernel's MemAvailable are not tried by sg, for
- * they call the OOM killer.
+ * above both @min_bytes and the kernel's MemAvailable are not tried by sg and
+ * chunked, for they call the OOM killer.
  *
- * Memory is zeroed, except the caller's own. The library's own sg memory is not
- * touched before the kernel pins it, so a shortage is met there and has a
- * reason.
+ * Memory is zeroed, except the caller's own and another driver's (dmabuf). The
+ * library's own sg memory is not touched before the kernel pins it, so a
+ * shortage is met there and has a reason.
+ *
+ * Options of one strategy are for that one alone: auto gives each only its own.
  *
  * Returns 0, or the errno of the last attempt: see struct gigalock_lock in
  * <linux/gigalock.h>, and
- *   -EINVAL  bad-size, bad-strategy, bad-argument
- *   -ENOMEM  overcommit, address-space: the process may not map that much
+ *   -EINVAL  bad-size, bad-strategy, bad-argument; hugetlb-size: there are no
+ *            huge pages of that size
+ *   -ENOMEM  overcommit, address-space: the process may not map that much;
+ *            hugetlb-pool: too few huge pages are set aside
+ * A driver that is too old for an option refuses it: -E2BIG or -EINVAL,
+ * bad-argument.
  */
 GLK_API int glk_lock_new(struct glk_card *card,
 			 const struct glk_lock_options *options,
@@ -302,16 +346,18 @@ GLK_API int glk_lock_new(struct glk_card *card,
 
 /**
  * glk_lock_free() - unmap, unlock, and free the handle. NULL is fine.
- * Returns 0; -EBUSY when a transfer of it was not reaped or freed yet, or
- * another process maps it: nothing changed and the handle stays valid; or the
+ * Returns 0; -EBUSY when a transfer of it was not reaped or freed yet, a queue
+ * has it in flight, another process maps it, or its dma-buf is open: nothing
+ * changed and the handle stays valid; or the
  * errno of the call (-ENODEV: the card is gone), and the handle is freed.
  */
 GLK_API int glk_lock_free(struct glk_lock *lock);
 
-/** glk_lock_data() - the memory; NULL with GLK_LOCK_NO_MAP. */
+/** glk_lock_data() - the memory; NULL with GLK_LOCK_NO_MAP, unless it is of this
+ *  process anyhow (sg, hugetlb), and NULL of a dma-buf that can't be mapped. */
 GLK_API void *glk_lock_data(const struct glk_lock *lock);
 /** glk_lock_bytes() - bytes locked: as asked, rounded up, or less with
- *  min_bytes. */
+ *  min_bytes; all of a dma-buf when 0 was asked for. */
 GLK_API uint64_t glk_lock_bytes(const struct glk_lock *lock);
 /** glk_lock_strategy() - the one that succeeded, never auto. */
 GLK_API uint32_t glk_lock_strategy(const struct glk_lock *lock);
@@ -323,8 +369,35 @@ GLK_API uint32_t glk_lock_segments(const struct glk_lock *lock);
 GLK_API uint64_t glk_lock_longest_segment(const struct glk_lock *lock);
 /** glk_lock_ns() - time the kernel took for the lock that succeeded. */
 GLK_API uint64_t glk_lock_ns(const struct glk_lock *lock);
-/** glk_lock_id() - the kernel's id, for calls that this library doesn't have. */
+/** glk_lock_id() - the kernel's id, for the entries of queues and for calls
+ *  that this library doesn't have. */
 GLK_API uint32_t glk_lock_id(const struct glk_lock *lock);
+/** glk_lock_backing() - GIGALOCK_BACKING_*: what kind of memory it turned out to
+ *  be; 0 from a driver that doesn't say. */
+GLK_API uint32_t glk_lock_backing(const struct glk_lock *lock);
+/** glk_lock_table_bytes() - kernel memory for the lock's own tables; 0 from a
+ *  driver that doesn't say. */
+GLK_API uint64_t glk_lock_table_bytes(const struct glk_lock *lock);
+
+/**
+ * glk_lock_export() - a lock as a dma-buf, for another driver or process
+ * @flags: O_CLOEXEC, and O_RDONLY or O_RDWR
+ * @fd: filled; the caller closes it
+ *
+ * The dma-buf holds the lock: glk_lock_free() says -EBUSY as long as it is open
+ * anywhere. Returns 0; -EOPNOTSUPP: a kernel without dma-buf, or a lock that is
+ * itself an import; -EINVAL, -ENOMEM, -EMFILE, -ENODEV; -ENOTTY: a driver that
+ * is too old.
+ */
+GLK_API int glk_lock_export(struct glk_lock *lock, int flags, int *fd);
+
+/**
+ * glk_lock_stats() - what was done with a lock since it was made
+ * @stats: its size must be set by the caller; see <linux/gigalock.h>
+ * Returns 0 or a negative errno of the call (-ENOTTY: a driver that is too old).
+ */
+GLK_API int glk_lock_stats(struct glk_lock *lock,
+			   struct gigalock_lock_stats *stats);
 
 /**
  * glk_lock_sync_for_device() - the CPU has written, the device may read
@@ -354,6 +427,13 @@ struct glk_xfer_options {
 	uint64_t length;	/* 1 or more */
 	uint64_t card_offset;	/* within card memory */
 	void *user_data;	/* given back by glk_xfer_user_data() */
+	/* since 1.1 */
+	uint64_t pattern;	/* GIGALOCK_XFER_OP_FILL: eight bytes, the lowest
+				 * first in memory; else 0 */
+	uint32_t op;		/* GIGALOCK_XFER_OP_*: move (0), fill, compare,
+				 * crc */
+	uint32_t timeout_ms;	/* the kernel cancels it when it is not done that
+				 * long after it was submitted; 0: no limit */
 };
 
 /** What became of it. */
@@ -369,6 +449,13 @@ struct glk_xfer_result {
 /**
  * glk_xfer_submit() - start a transfer and return at once
  * @xfer: filled; the caller frees it with glk_xfer_free()
+ *
+ * What it does, besides moving: fill (from-card) writes @pattern over and over,
+ * beginning anew at every piece; compare (to-card) looks whether the lock and
+ * card memory are the same, and fails with device-error if not; crc (to-card,
+ * with GIGALOCK_XFER_CRC) only computes the checksum. So the device can check
+ * memory that the CPU never touches. Fill and crc use no card memory.
+ *
  * Does not sync: call glk_lock_sync_for_device() before it.
  * Returns 0, -EINVAL, -ERANGE (lock-range, card-range), -EACCES (the lock is
  * not for that direction), -EAGAIN (GIGALOCK_MAX_XFERS not reaped), -ENOMEM,
@@ -386,7 +473,8 @@ GLK_API int glk_xfer_submit(struct glk_lock *lock,
  * @failure: why waiting failed, or why the transfer did
  * Returns 0 when it finished well. When it finished badly, result->status and
  * the return value are that errno (-EIO device-error, -ECANCELED, -ENODEV).
- * -ETIMEDOUT and -EINTR: not finished, it goes on. -EALREADY: reaped before, or
+ * -ETIMEDOUT and -EINTR: not finished, it goes on; unless its own timeout_ms
+ * ended it, then result->status is -ETIMEDOUT too. -EALREADY: reaped before, or
  * meanwhile by another thread.
  */
 GLK_API int glk_xfer_wait(struct glk_xfer *xfer, int timeout_ms,
@@ -442,6 +530,83 @@ GLK_API int glk_transfer(struct glk_lock *lock,
 			 int timeout_ms, struct glk_xfer_result *result,
 			 struct gigalock_failure *failure);
 
+/* ---- queues -------------------------------------------------------------- */
+
+/*
+ * A channel of the card for one's own: many transfers in one call, and results
+ * that are read from memory, without any. For small transfers at a high rate.
+ * An entry is filled by the caller, with glk_lock_id() as its lock, and what
+ * came of it is a struct gigalock_completion with the same cookie. The two keep
+ * their size. Sync is the caller's (glk_lock_sync_for_device()).
+ */
+
+/** A channel of one's own. */
+struct glk_queue;
+
+/** What queue. */
+struct glk_queue_options {
+	size_t size;		/* sizeof(struct glk_queue_options) */
+	uint32_t entries;	/* places, a power of two from 16 up; 0: the
+				 * driver's choice */
+	uint32_t flags;		/* GIGALOCK_QUEUE_IRQ: with interrupts, for
+				 * glk_queue_wait(), poll() and an eventfd */
+};
+
+/**
+ * glk_queue_new() - take a channel
+ * @options: NULL: all 0
+ * @queue: filled; the caller frees it with glk_queue_free()
+ * Returns 0; -EINVAL entries or flags; -EBUSY no channel is free (one always
+ * stays for the other transfers); -ENOMEM; -ENODEV; -ENOTTY a driver that is
+ * too old. No failure is recorded.
+ */
+GLK_API int glk_queue_new(struct glk_card *card,
+			  const struct glk_queue_options *options,
+			  struct glk_queue **queue);
+
+/** glk_queue_free() - give the channel back. What is in flight is cancelled, what
+ *  was not reaped is gone, and the card no longer touches any buffer for it.
+ *  NULL is fine. */
+GLK_API void glk_queue_free(struct glk_queue *queue);
+
+/**
+ * glk_queue_submit() - start transfers
+ * @entries, @count: what; they may be used anew as soon as this returns
+ * @failure: why the first one that was not taken was not, when none was
+ * Returns how many were taken, from the first on; or, when none was, -EAGAIN no
+ * room (reap first), -ENOENT no such lock, -EINVAL, -ERANGE (lock-range,
+ * card-range), -EACCES, -EPIPE a reset stopped the queue, -ENODEV.
+ */
+GLK_API int glk_queue_submit(struct glk_queue *queue,
+			     const struct gigalock_queue_entry *entries,
+			     unsigned int count,
+			     struct gigalock_failure *failure);
+
+/**
+ * glk_queue_reap() - take what is done, in the order of submission
+ * @done: filled
+ * @max: room there
+ * Reads memory only. Returns how many, 0 when nothing is there.
+ */
+GLK_API unsigned int glk_queue_reap(struct glk_queue *queue,
+				    struct gigalock_completion *done,
+				    unsigned int max);
+
+/**
+ * glk_queue_wait() - sleep until glk_queue_reap() will find something
+ * @timeout_ms: -1 for ever, 0 just look
+ * Returns 0, -ETIMEDOUT, -EINTR a signal, -EPIPE a reset stopped the queue,
+ * -ENODEV. Without GIGALOCK_QUEUE_IRQ the kernel looks at intervals.
+ */
+GLK_API int glk_queue_wait(struct glk_queue *queue, int timeout_ms);
+
+/** glk_queue_pending() - submitted and not reaped. */
+GLK_API unsigned int glk_queue_pending(const struct glk_queue *queue);
+/** glk_queue_entries() - how many places it has. */
+GLK_API unsigned int glk_queue_entries(const struct glk_queue *queue);
+/** glk_queue_channel() - the card's channel that it took. */
+GLK_API unsigned int glk_queue_channel(const struct glk_queue *queue);
+
 /* ---- the largest lock ---------------------------------------------------- */
 
 /** How to search. */
@@ -457,6 +622,10 @@ struct glk_limit_options {
 	uint32_t timeout_ms;	/* of each attempt: its child is then killed, and
 				 * the attempt failed by timeout; 0: no limit */
 	uint32_t reserved;	/* 0 */
+	/* since 1.1 */
+	const struct glk_lock_options *lock; /* what is added since 1.1, for each
+				 * attempt; all that is before it there does not
+				 * count. Or NULL */
 };
 
 /** What was found. */
@@ -485,6 +654,22 @@ GLK_API int glk_limit_search(const char *device,
 			     const struct glk_limit_options *options,
 			     struct glk_limit_result *result,
 			     struct gigalock_failure *failure);
+
+/* ---- io_uring ------------------------------------------------------------ */
+
+/**
+ * glk_io_uring_probe() - would io_uring register a fixed buffer that long?
+ * @bytes: its length, rounded up to whole pages
+ *
+ * Registers one, made of a little memory that is mapped over and over, and
+ * gives it back; the length is what is tried, not the memory. Kernels before
+ * 7.3 refuse more than 1 GiB.
+ *
+ * Returns 0; -EFAULT or -EINVAL io-uring-buffer, with the longest that was
+ * taken; -ENOMEM address-space, memlock-limit, no-memory; -ENOSYS, -EPERM
+ * bad-argument: this kernel or system has no io_uring.
+ */
+GLK_API int glk_io_uring_probe(uint64_t bytes, struct gigalock_failure *failure);
 
 /* ---- test pattern -------------------------------------------------------- */
 
@@ -519,6 +704,10 @@ GLK_API bool glk_pattern_verify(const void *buf, size_t len, uint64_t seed,
  *  @crc: of what comes before it, 0 to start. */
 GLK_API uint32_t glk_pattern_crc32c(uint32_t crc, uint64_t seed,
 				    uint64_t offset, uint64_t len);
+
+/** glk_word_crc32c() - the CRC-32C of @len bytes that are the eight bytes of
+ *  @pattern, the lowest first, over and over: what a fill leaves. */
+GLK_API uint32_t glk_word_crc32c(uint64_t pattern, uint64_t len);
 
 /** glk_crc32c() - CRC-32C (RFC 3720) of a buffer. @crc: of what comes before
  *  it, 0 to start. */

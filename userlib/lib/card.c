@@ -133,6 +133,7 @@ int glk_card_open(const char *device, struct glk_card **out,
 		ret = -EPROTO;
 		goto fail_info;
 	}
+	card->strategies = info.strategies;
 	pthread_mutex_init(&card->mutex, NULL);
 	atomic_init(&card->refs, 1);
 	*out = card;
@@ -205,4 +206,11 @@ int64_t glk_card_failure_seq(struct glk_card *card)
 	int ret = glk_card_info(card, &info);
 
 	return ret ? ret : (int64_t)info.failures;
+}
+
+int glk_card_set_eventfd(struct glk_card *card, int fd)
+{
+	struct gigalock_eventfd call = { .size = sizeof(call), .fd = fd };
+
+	return glk_ioctl(card->fd, GIGALOCK_IOC_EVENTFD, &call);
 }

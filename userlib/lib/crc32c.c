@@ -172,3 +172,22 @@ uint32_t glk_crc32c_combine(uint32_t crc_a, uint32_t crc_b, uint64_t len_b)
 	}
 	return multiply(crc_a, shift) ^ crc_b;
 }
+
+uint32_t glk_word_crc32c(uint64_t pattern, uint64_t len)
+{
+	uint8_t bytes[8];
+	uint32_t crc = 0, doubled;
+	uint64_t unit = sizeof(bytes);
+
+	for (int i = 0; i < 8; i++)
+		bytes[i] = (uint8_t)(pattern >> (8 * i));
+	/* Of the words, those of 1, 2, 4, ... of them, put before the rest. */
+	doubled = glk_crc32c(0, bytes, sizeof(bytes));
+	for (uint64_t words = len / 8; words > 0; words >>= 1) {
+		if (words & 1)
+			crc = glk_crc32c_combine(crc, doubled, unit);
+		doubled = glk_crc32c_combine(doubled, doubled, unit);
+		unit *= 2;
+	}
+	return glk_crc32c(crc, bytes, len % 8);
+}

@@ -87,6 +87,36 @@ int glk_memory_new(uint64_t bytes, bool hugepage, void **memory,
 		   struct glk_cause *cause);
 void glk_memory_free(void *memory, uint64_t bytes);
 
+/* False where the process can't name that many bytes: 32 bits. */
+static inline bool glk_fits(uint64_t bytes)
+{
+	return (size_t)bytes == bytes;
+}
+
+/* ---- huge pages ---------------------------------------------------------- */
+
+#define GLK_SYS_HUGEPAGES "/sys/kernel/mm/hugepages"
+
+/* The huge pages of one size. */
+struct glk_huge_pool {
+	uint64_t total;		/* bytes set aside */
+	uint64_t free;		/* of them, neither used nor promised */
+};
+
+/* @sys is GLK_SYS_HUGEPAGES, or a test's folder. False: no such size. */
+bool glk_huge_pool_read(struct glk_huge_pool *pool, const char *sys,
+			uint64_t page_size);
+
+/* The largest page size of which enough are free; 0: none. And the smallest
+ * that there is; 0: none. */
+uint64_t glk_huge_page_fit(const char *sys, uint64_t bytes);
+uint64_t glk_huge_page_smallest(const char *sys);
+
+/* Huge pages that are promised, not touched: @length of them were mapped, in
+ * whole pages. 0 or -errno with the cause filled. */
+int glk_huge_new(uint64_t bytes, uint64_t page_size, void **memory,
+		 uint64_t *length, struct glk_cause *cause);
+
 /* ---- objects ------------------------------------------------------------- */
 
 struct glk_card {
@@ -95,6 +125,7 @@ struct glk_card {
 	pthread_mutex_t mutex;	/* guards xfers and their fields */
 	struct glk_xfer *xfers;	/* submitted, not reaped */
 	char *device;
+	uint32_t strategies;	/* bitmap, of the driver */
 };
 
 struct glk_lock {
@@ -104,13 +135,15 @@ struct glk_lock {
 	uint64_t mmap_offset;
 	uint64_t longest_segment;
 	uint64_t ns;
+	uint64_t table_bytes;
+	uint64_t owned;		/* bytes of data that are ours to unmap */
 	uint32_t id;
 	uint32_t strategy;
 	uint32_t direction;
 	uint32_t segments;
+	uint32_t backing;
 	unsigned int xfers;	/* not freed; guarded by the card's mutex */
-	bool owns_memory;
-	bool mapped;
+	bool mapped;		/* through the card's file */
 };
 
 struct glk_card *glk_card_get(struct glk_card *card);
@@ -120,6 +153,7 @@ void glk_card_put(struct glk_card *card);
 int glk_ioctl(int fd, unsigned long request, void *arg);
 
 uint64_t glk_page_size(void);
+uint64_t glk_memlock_limit(void);	/* UINT64_MAX: none */
 
 /* ---- the search ---------------------------------------------------------- */
 
@@ -133,6 +167,7 @@ struct glk_search {
 	uint64_t bytes;
 	uint64_t granule;
 	uint32_t per_mille;
+	bool several;		/* strategies: what one can't do, another may */
 	/* Memory that can be had without the OOM killer; 0: no such bound. */
 	uint64_t (*comfortable)(void *arg);
 	glk_attempt_fn attempt;

@@ -19,6 +19,7 @@ struct children {
 	const char *device;
 	struct glk_card *card;	/* of the parent, to read the log */
 	const struct glk_limit_options *options;
+	struct glk_lock_options lock;	/* what else each attempt asks for */
 };
 
 /* What a child tells its parent. */
@@ -50,18 +51,19 @@ static void prefer_as_victim(void)
 static void child(const struct children *children, uint64_t bytes, int out)
 {
 	struct report report = { 0 };
-	struct glk_lock_options options = {
-		.size = sizeof(options),
-		.bytes = bytes,
-		.strategy = children->options->strategy,
-		.direction = children->options->direction,
-		.flags = children->options->lock_flags | GLK_LOCK_NO_MAP,
-		.tried = keep,
-		.tried_arg = &report.attempt,
-	};
+	struct glk_lock_options options = children->lock;
 	struct glk_lock *lock;
 	struct glk_card *card;
 
+	options.size = sizeof(options);
+	options.bytes = bytes;
+	options.min_bytes = 0;
+	options.strategy = children->options->strategy;
+	options.direction = children->options->direction;
+	options.flags = children->options->lock_flags | GLK_LOCK_NO_MAP;
+	options.memory = NULL;
+	options.tried = keep;
+	options.tried_arg = &report.attempt;
 	prefer_as_victim();
 	report.open_err = glk_card_open(children->device, &card,
 					&report.attempt.failure);
@@ -236,17 +238,23 @@ int glk_limit_search(const char *device, const struct glk_limit_options *options
 	if (o.reserved)
 		return refuse(failure, &o, GIGALOCK_REASON_BAD_ARGUMENT,
 			      o.reserved, 0);
+	if (o.lock && !GLK_COPY_OPTIONS(children.lock, o.lock))
+		return refuse(failure, &o, GIGALOCK_REASON_BAD_ARGUMENT,
+			      o.lock->size, sizeof(children.lock));
 	ret = glk_card_open(device, &children.card, failure);
 	if (ret)
 		return ret;
 	search.bytes = o.bytes;
+	search.several = o.strategy == GLK_STRATEGY_AUTO;
 	search.per_mille = o.per_mille ? o.per_mille : 10;
 	search.tried = o.tried;
 	search.tried_arg = o.tried_arg;
 	if (o.strategy == GIGALOCK_STRATEGY_CONTIG_RANGE &&
 	    o.bytes >= (uint64_t)4 << 20)
 		search.granule = (uint64_t)2 << 20;
-	if (o.strategy == GIGALOCK_STRATEGY_SG || o.strategy == GLK_STRATEGY_AUTO)
+	if (o.strategy == GIGALOCK_STRATEGY_SG ||
+	    o.strategy == GIGALOCK_STRATEGY_CHUNKED ||
+	    o.strategy == GLK_STRATEGY_AUTO)
 		search.comfortable = mem_available;
 	ret = glk_search_run(&search, &found);
 	if (ret)

@@ -12,11 +12,20 @@
 
 #include "internal.h"
 
-#define HUGE_PAGE ((uint64_t)2 << 20)
+#define HUGE_PAGE ((size_t)2 << 20)
 
 uint64_t glk_page_size(void)
 {
 	return (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t glk_memlock_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_MEMLOCK, &limit) || limit.rlim_cur == RLIM_INFINITY)
+		return UINT64_MAX;
+	return limit.rlim_cur;
 }
 
 /* ---- evidence ------------------------------------------------------------ */
@@ -161,9 +170,9 @@ void glk_evidence_explain(const struct glk_evidence *e, uint64_t bytes, int err,
  * nothing; so the kernel's promise is asked for exactly @length, and so is
  * RLIMIT_DATA left out of it: a mapping that takes another's place adds none.
  */
-static void *map_aligned(uint64_t length)
+static void *map_aligned(size_t length)
 {
-	uint64_t head;
+	size_t head;
 	char *place, *start;
 
 	place = mmap(NULL, length + HUGE_PAGE, PROT_NONE,
@@ -192,23 +201,25 @@ int glk_memory_new(uint64_t bytes, bool hugepage, void **memory,
 	struct glk_evidence evidence;
 	uint64_t page = glk_page_size();
 	uint64_t length = (bytes + page - 1) / page * page;
-	void *start;
-	int err;
+	void *start = MAP_FAILED;
+	int err = ENOMEM;
 
-	start = map_aligned(length);
-	if (start == MAP_FAILED)
-		start = mmap(NULL, length, PROT_READ | PROT_WRITE,
+	if (glk_fits(length + HUGE_PAGE))
+		start = map_aligned((size_t)length);
+	if (start == MAP_FAILED && glk_fits(length)) {
+		start = mmap(NULL, (size_t)length, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (start == MAP_FAILED) {
 		err = errno;
+	}
+	if (start == MAP_FAILED) {
 		glk_evidence_read(&evidence, "/proc");
 		glk_evidence_explain(&evidence, bytes, err, cause);
 		return -err;
 	}
 	/* Pinned memory would be copied at fork(), gigabytes of it. */
-	madvise(start, length, MADV_DONTFORK);
+	madvise(start, (size_t)length, MADV_DONTFORK);
 	if (hugepage)
-		madvise(start, length, MADV_HUGEPAGE);
+		madvise(start, (size_t)length, MADV_HUGEPAGE);
 	*memory = start;
 	return 0;
 }
@@ -217,5 +228,5 @@ void glk_memory_free(void *memory, uint64_t bytes)
 {
 	uint64_t page = glk_page_size();
 
-	munmap(memory, (bytes + page - 1) / page * page);
+	munmap(memory, (size_t)((bytes + page - 1) / page * page));
 }

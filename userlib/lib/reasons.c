@@ -376,6 +376,25 @@ int glk_strategy_by_name(const char *name, uint32_t *strategy)
 	return -ENOENT;
 }
 
+const char *glk_backing_name(uint32_t backing)
+{
+	static const char *const names[GIGALOCK_BACKING_COUNT] = {
+		[GIGALOCK_BACKING_UNKNOWN] = "unknown",
+		[GIGALOCK_BACKING_BUDDY] = "buddy",
+		[GIGALOCK_BACKING_CMA] = "cma",
+		[GIGALOCK_BACKING_IOMMU] = "iommu",
+		[GIGALOCK_BACKING_RANGE] = "range",
+		[GIGALOCK_BACKING_RESERVED] = "reserved",
+		[GIGALOCK_BACKING_PAGES] = "pages",
+		[GIGALOCK_BACKING_HUGE_2M] = "huge-2m",
+		[GIGALOCK_BACKING_HUGE_1G] = "huge-1g",
+		[GIGALOCK_BACKING_BLOCKS] = "blocks",
+		[GIGALOCK_BACKING_DMABUF] = "dmabuf",
+	};
+
+	return backing < GIGALOCK_BACKING_COUNT ? names[backing] : "unknown";
+}
+
 const char *glk_unit_name(uint32_t unit)
 {
 	switch (unit) {

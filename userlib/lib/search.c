@@ -25,12 +25,32 @@ struct state {
  */
 uint64_t glk_search_bound(const struct gigalock_failure *failure)
 {
+	/* No size will do. */
+	switch (failure->reason) {
+	case GIGALOCK_REASON_BAD_STRATEGY:
+	case GIGALOCK_REASON_BAD_ARGUMENT:
+	case GIGALOCK_REASON_RESERVED_MISSING:
+	case GIGALOCK_REASON_RESERVED_NOT_RESERVED:
+	case GIGALOCK_REASON_POOL_EMPTY:
+	case GIGALOCK_REASON_HUGETLB_SIZE:
+	case GIGALOCK_REASON_DMABUF_REFUSED:
+		return 0;
+	default:
+		break;
+	}
 	if (failure->unit != GIGALOCK_UNIT_BYTES)
 		return UINT64_MAX;
 	switch (failure->reason) {
 	case GIGALOCK_REASON_BUDDY_LIMIT:
 	case GIGALOCK_REASON_RAM_TOO_SMALL:
+	case GIGALOCK_REASON_RESERVED_SMALL:
+	case GIGALOCK_REASON_POOL_SMALL:
+	case GIGALOCK_REASON_NODE_MEMORY:
 		return failure->limit ? failure->limit : UINT64_MAX;
+	case GIGALOCK_REASON_RESERVED_BUSY:
+	case GIGALOCK_REASON_HUGETLB_POOL:
+	case GIGALOCK_REASON_NONPAGED_POOL:
+		return failure->available;
 	case GIGALOCK_REASON_OVERCOMMIT:
 	case GIGALOCK_REASON_MEMLOCK_LIMIT:
 	case GIGALOCK_REASON_ADDRESS_SPACE:
@@ -104,13 +124,15 @@ static void failed(struct state *s, uint64_t bytes,
 {
 	uint64_t bound = glk_search_bound(failure);
 
+	if (!bound && s->search->several)
+		bound = UINT64_MAX;
 	s->hi = bytes;
 	if (bound < s->hi) {
 		/* The bound itself may do; the next size up may not. */
 		if (round_down(s, bound) + s->search->granule < s->hi)
 			s->hi = round_down(s, bound) + s->search->granule;
 		s->hint = bound;
-		if (failure->stage == GIGALOCK_STAGE_PIN &&
+		if (bound && failure->stage == GIGALOCK_STAGE_PIN &&
 		    failure->reason != GIGALOCK_REASON_MEMLOCK_LIMIT)
 			s->hint = bound - tolerance(s, bound) / 2;
 	} else if (failure->unit == GIGALOCK_UNIT_BYTES &&

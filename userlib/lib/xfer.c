@@ -69,6 +69,9 @@ int glk_xfer_submit(struct glk_lock *lock,
 	call.offset = o.offset;
 	call.length = o.length;
 	call.card_offset = o.card_offset;
+	call.op = o.op;
+	call.pattern = o.pattern;
+	call.timeout_ms = o.timeout_ms;
 	call.cookie = (uintptr_t)xfer;
 	call.failure_addr = (uintptr_t)failure;
 	xfer->lock = lock;

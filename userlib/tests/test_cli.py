@@ -123,7 +123,7 @@ BAD = [
     (["lock", "--size"], ["--size needs a value"]),
     (
         ["lock", "--size", "1G", "--strategy", "magic"],
-        ['"magic"', "coherent, contig-range, sg, auto"],
+        ['"magic"', "coherent, contig-range, sg, reserved, pool, hugetlb, chunked, dmabuf, auto"],
     ),
     (["lock", "--size", "1G", "--strategy", ""], ['""', "contig-range"]),
     (["lock", "--size", "1G", "--direction", "up"], ['"up"', "to-card, from-card, both"]),
@@ -183,7 +183,7 @@ def test_no_command() -> None:
 
 
 def test_help_and_version() -> None:
-    assert "gigalock 1.0" in run("--version").stdout
+    assert "gigalock 1.1" in run("--version").stdout
     text = run("--help").stdout
     for command in ("info", "lock", "xfer", "limit", "failures", "pattern"):
         assert f"  {command} " in text

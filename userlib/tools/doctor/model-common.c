@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Parts of a lock that several strategies go through: the process's own limits,
+ * the driver's budgets, pages one by one, the mapping for the device.
+ *
+ * Each part lowers v->largest where it binds. The part that a real lock meets
+ * first is asked first, and the first one below the request gives the reason.
+ */
+#define _GNU_SOURCE
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "doctor.h"
+
+uint64_t bytes_left(uint64_t limit, uint64_t used)
+{
+	return limit > used ? limit - used : 0;
+}
+
+void verdict_number(struct verdict *v, const char *what, uint64_t value,
+		    const char *unit, const char *source)
+{
+	struct evidence *e = &v->evidence[v->nevidence];
+
+	for (unsigned int i = 0; i < v->nevidence; i++)
+		if (!strcmp(v->evidence[i].what, what))
+			return;
+	if (value == UNKNOWN || v->nevidence == MAX_EVIDENCE)
+		return;
+	memset(e, 0, sizeof(*e));
+	snprintf(e->what, sizeof(e->what), "%s", what);
+	snprintf(e->source, sizeof(e->source), "%s", source);
+	e->unit = unit;
+	e->value = value;
+	if (value == NO_LIMIT)
+		snprintf(e->text, sizeof(e->text), "unlimited");
+	v->nevidence++;
+}
+
+void verdict_word(struct verdict *v, const char *what, const char *word,
+		  const char *source)
+{
+	struct evidence *e = &v->evidence[v->nevidence];
+
+	for (unsigned int i = 0; i < v->nevidence; i++)
+		if (!strcmp(v->evidence[i].what, what))
+			return;
+	if (v->nevidence == MAX_EVIDENCE)
+		return;
+	memset(e, 0, sizeof(*e));
+	snprintf(e->what, sizeof(e->what), "%s", what);
+	snprintf(e->text, sizeof(e->text), "%s", *word ? word : "there");
+	snprintf(e->source, sizeof(e->source), "%s", source);
+	e->unit = "";
+	v->nevidence++;
+}
+
+void verdict_look(struct verdict *v, const char *format, ...)
+{
+	va_list args;
+
+	if (v->nlook == MAX_LOOK)
+		return;
+	va_start(args, format);
+	vsnprintf(v->look[v->nlook], sizeof(v->look[0]), format, args);
+	va_end(args);
+	for (unsigned int i = 0; i < v->nlook; i++)
+		if (!strcmp(v->look[i], v->look[v->nlook]))
+			return;
+	v->nlook++;
+}
+
+void verdict_bound(struct verdict *v, const struct request *r, uint64_t largest,
+		   uint32_t reason, uint64_t limit)
+{
+	if (v->locks && largest < r->bytes) {
+		v->locks = false;
+		v->reason = reason;
+		v->limit = limit;
+	}
+	if (v->largest == UNKNOWN || largest < v->largest)
+		v->largest = largest;
+}
+
+/* ---- the process ---------------------------------------------------------------- */
+
+/* The largest hole of a 32-bit process, between libraries and stack. */
+#define HOLE_32BIT (GIB(4) - MIB(64))
+
+static void address_space(struct facts *f, const struct request *r,
+			  struct verdict *v)
+{
+	bool narrow = r->process_bits ? r->process_bits == 32 : f->process32;
+
+	if (f->address_space != UNKNOWN) {
+		verdict_number(v, "RLIMIT_AS", f->address_space, "bytes",
+			       f->pid ? "/proc/PID/limits" : "/proc/self/limits");
+		if (f->address_space != NO_LIMIT) {
+			uint64_t used = f->vm_size == UNKNOWN ? 0 : f->vm_size;
+
+			verdict_number(v, "VmSize", f->vm_size, "bytes",
+				       f->pid ? "/proc/PID/status" : "/proc/self/status");
+			verdict_bound(v, r, bytes_left(f->address_space, used),
+				      GIGALOCK_REASON_ADDRESS_SPACE, f->address_space);
+		}
+	}
+	if (narrow) {
+		uint64_t gap = f->process32 ? f->largest_gap : HOLE_32BIT;
+
+		verdict_word(v, "process", "32-bit", f->pid ? "/proc/PID/maps" : "the request");
+		verdict_number(v, "largest hole in the address space", gap, "bytes",
+			       f->process32 ? "/proc/PID/maps" : "4 GiB of addresses");
+		verdict_bound(v, r, gap, GIGALOCK_REASON_ADDRESS_SPACE, GIB(4));
+	}
+}
+
+static void overcommit(struct facts *f, const struct request *r, struct verdict *v)
+{
+	if (f->overcommit == 2 && f->commit_limit != UNKNOWN && f->committed != UNKNOWN) {
+		uint64_t left = bytes_left(f->commit_limit, f->committed);
+
+		verdict_number(v, "vm.overcommit_memory", 2, "",
+			       "/proc/sys/vm/overcommit_memory");
+		verdict_number(v, "CommitLimit", f->commit_limit, "bytes", "/proc/meminfo");
+		verdict_number(v, "Committed_AS", f->committed, "bytes", "/proc/meminfo");
+		verdict_bound(v, r, left, GIGALOCK_REASON_OVERCOMMIT, f->commit_limit);
+	} else if (!f->overcommit && f->mem_total != UNKNOWN && f->swap_total != UNKNOWN) {
+		verdict_bound(v, r, f->mem_total + f->swap_total,
+			      GIGALOCK_REASON_OVERCOMMIT, f->mem_total + f->swap_total);
+		if (v->reason == GIGALOCK_REASON_OVERCOMMIT) {
+			verdict_number(v, "MemTotal", f->mem_total, "bytes", "/proc/meminfo");
+			verdict_number(v, "SwapTotal", f->swap_total, "bytes", "/proc/meminfo");
+		}
+	}
+}
+
+void model_user_memory(struct facts *f, const struct request *r, struct verdict *v,
+		       bool huge)
+{
+	address_space(f, r, v);
+	if (!huge)
+		overcommit(f, r, v);
+}
+
+/* The driver charges pages as RDMA does: all pinned by the process together. */
+void model_memlock(struct facts *f, const struct request *r, struct verdict *v)
+{
+	uint64_t pinned = f->vm_pin == UNKNOWN ? 0 : f->vm_pin;
+	const char *limits = f->pid ? "/proc/PID/limits" : "/proc/self/limits";
+	const char *status = f->pid ? "/proc/PID/status" : "/proc/self/status";
+
+	if (f->memlock == UNKNOWN || !f->caps_known)
+		return;
+	if (f->ipc_lock || f->memlock == NO_LIMIT)
+		return;
+	verdict_number(v, "RLIMIT_MEMLOCK", f->memlock, "bytes", limits);
+	verdict_number(v, "VmPin", f->vm_pin, "bytes", status);
+	verdict_word(v, "CAP_IPC_LOCK", "no", status);
+	verdict_bound(v, r, bytes_left(f->memlock / PAGE * PAGE, pinned),
+		      GIGALOCK_REASON_MEMLOCK_LIMIT, f->memlock);
+}
+
+/* ---- the driver's budgets -------------------------------------------------------- */
+
+#define PAGE_ENTRY_BYTES PAGE	/* one page-table entry maps this much */
+
+void model_budgets(struct facts *f, const struct request *r, struct verdict *v,
+		   bool kernel_memory)
+{
+	const char *pool = facts_param(f, "nonpaged_pool_bytes");
+	const char *entries = facts_param(f, "mapping_entries");
+	uint64_t limit, used = f->locked_bytes == UNKNOWN ? 0 : f->locked_bytes;
+
+	if (!kernel_memory)
+		return;
+	limit = pool ? facts_size(pool) : 0;
+	if (limit) {
+		verdict_number(v, "nonpaged_pool_bytes", limit, "bytes",
+			       "/sys/module/gigalock/parameters");
+		verdict_bound(v, r, bytes_left(limit, used),
+			      GIGALOCK_REASON_NONPAGED_POOL, limit);
+	}
+	limit = entries ? facts_size(entries) : 0;
+	if (limit && !r->no_user_map) {
+		verdict_number(v, "mapping_entries", limit, "count",
+			       "/sys/module/gigalock/parameters");
+		verdict_bound(v, r, limit * PAGE_ENTRY_BYTES,
+			      GIGALOCK_REASON_MAPPING_ENTRIES, limit);
+	}
+}
+
+/* ---- pages one by one -------------------------------------------------------------- */
+
+static bool node_allowed(const struct facts *f, const struct request *r,
+			 unsigned int node)
+{
+	if (r->has_node)
+		return node == r->node;
+	return f->mems_allowed == UNKNOWN || node >= 64 || f->mems_allowed >> node & 1;
+}
+
+/*
+ * What a process can fault in and pin: every zone down to its min watermark
+ * and what it keeps for others, but not ZONE_MOVABLE and not CMA, where nothing
+ * may stay. Page cache is dropped on the way; other programs' memory only goes
+ * where there is swap. The page tables of the memory itself are subtracted.
+ */
+void model_page_room(const struct facts *f, const struct request *r,
+		     struct page_room *room)
+{
+	uint64_t pages = 0, movable = 0, high = 0, all = 0, swap = 0;
+
+	memset(room, 0, sizeof(*room));
+	if (f->swap_free != UNKNOWN)
+		swap = f->swap_free;
+	for (unsigned int i = 0; i < f->nzones; i++) {
+		const struct zone *zone = &f->zones[i];
+		/* For a page that is to stay, as one of ZONE_NORMAL at best. */
+		uint64_t keep = zone->min + (zone->protections > 2 ? zone->protection[2] : 0);
+		uint64_t there = bytes_left(zone->free + zone->pcp + zone->file,
+					    zone->free_cma);
+		uint64_t usable = bytes_left(there, keep);
+
+		if (!zone->managed)
+			continue;
+		if (!strcmp(zone->name, "Movable")) {
+			if (node_allowed(f, r, zone->node))
+				movable += usable;
+			continue;
+		}
+		all += usable;
+		if (!node_allowed(f, r, zone->node))
+			continue;
+		pages += usable;
+		if (zone->start >= GIB(4) / PAGE)
+			high += usable;
+	}
+	room->bytes = pages * PAGE;
+	if (swap) {
+		uint64_t others = (f->anon == UNKNOWN ? 0 : f->anon) +
+				  (f->shmem == UNKNOWN ? 0 : f->shmem);
+
+		room->bytes += others < swap ? others : swap;
+	}
+	room->bytes -= room->bytes / 512;
+	room->gentle = room->bytes;
+	room->with_movable = room->bytes + movable * PAGE;
+	room->above_4g = high * PAGE;
+	room->all_nodes = all * PAGE - all * PAGE / 512;
+	room->given_back = room->bytes;
+	if (f->shmem != UNKNOWN && f->anon != UNKNOWN)
+		room->given_back += f->shmem + f->anon;
+	if (f->huge_bytes != UNKNOWN)
+		room->given_back += f->huge_bytes;
+}
+
+/* ---- the mapping for the device ------------------------------------------------------ */
+
+#define SWIOTLB_LONGEST KIB(256)
+
+static uint64_t round_up_power(uint64_t bytes)
+{
+	uint64_t power = PAGE;
+
+	while (power < bytes)
+		power <<= 1;
+	return power;
+}
+
+static bool window_in(const struct facts *f, uint64_t start, uint64_t end)
+{
+	/* The interrupts' own addresses, on every PC. */
+	if (start < 0xfef00000 && end > 0xfee00000)
+		return true;
+	for (unsigned int i = 0; i < f->nwindows; i++)
+		if (start < f->windows[i].end && end > f->windows[i].start)
+			return true;
+	return false;
+}
+
+/*
+ * Bus addresses below the device's top, in places aligned to the size's next
+ * power of two, clear of the bridges' windows. What is locked already takes
+ * such places too.
+ */
+static uint64_t iova_room(const struct facts *f, const struct request *r, uint64_t top)
+{
+	for (uint64_t bytes = round_up_power(r->bytes); bytes >= PAGE; bytes >>= 1) {
+		uint64_t used = f->locked_bytes == UNKNOWN ? 0 : f->locked_bytes;
+		uint64_t taken = used ? (used + bytes - 1) / bytes : 0;
+		uint64_t places = 0;
+
+		for (uint64_t at = 0; at <= top && top - at >= bytes - 1; at += bytes) {
+			if (at && !window_in(f, at, at + bytes))
+				places++;
+			if (at + bytes < at)
+				break;
+		}
+		if (places > taken)
+			return bytes;
+	}
+	return 0;
+}
+
+void model_map(struct facts *f, const struct request *r, struct verdict *v,
+	       bool one_piece)
+{
+	uint64_t width = facts_width(f, r), top = width_top(width);
+	uint64_t end = facts_ram_end(f), bounced, pool;
+	struct page_room room;
+
+	if (width < 64)
+		verdict_number(v, "address width", width, "bits",
+			       r->address_width == width ? "the request" :
+			       "/sys/bus/pci/devices/*/dma_mask_bits");
+	if (f->iommu == UNKNOWN) {
+		v->certain = false;
+		verdict_look(v, "whether the IOMMU translates for the device: "
+			     "/sys/bus/pci/devices/BDF/iommu_group/type");
+	}
+	if (facts_translates(f)) {
+		verdict_word(v, "IOMMU", "translates", "/sys/kernel/iommu_groups/*/type");
+		if (width < 48 && !f->iomem_zeroed) {
+			uint64_t places = iova_room(f, r, top);
+
+			if (places < r->bytes)
+				verdict_bound(v, r, places, GIGALOCK_REASON_IOVA_SPACE, top);
+		}
+		return;
+	}
+	if (end == UNKNOWN) {
+		v->certain = false;
+		verdict_look(v, "where RAM lies: /proc/iomem, as root");
+		return;
+	}
+	if (!f->swiotlb_forced && top >= end - 1)
+		return;		/* the device reaches everything */
+	verdict_number(v, "end of RAM", end, "address", "/proc/iomem");
+	if (f->swiotlb == UNKNOWN) {
+		v->certain = false;
+		verdict_look(v, "the bounce buffer: /sys/kernel/debug/swiotlb, as root");
+		return;
+	}
+	pool = f->swiotlb_used == UNKNOWN ? f->swiotlb :
+	       bytes_left(f->swiotlb, f->swiotlb_used);
+	verdict_number(v, "bounce buffer", f->swiotlb, "bytes",
+		       "/sys/kernel/debug/swiotlb/io_tlb_nslabs");
+	if (f->swiotlb_forced)
+		verdict_word(v, "swiotlb=", "force", "/proc/cmdline");
+	if (one_piece) {
+		/* Taken from below the top; only forced bouncing is in its way. */
+		if (f->swiotlb_forced)
+			verdict_bound(v, r, SWIOTLB_LONGEST,
+				      GIGALOCK_REASON_SWIOTLB_SEGMENT, SWIOTLB_LONGEST);
+		return;
+	}
+	/* Programs get memory from the highest zone first. */
+	model_page_room(f, r, &room);
+	bounced = f->swiotlb_forced ? r->bytes :
+		  top < GIB(4) ? (room.above_4g < r->bytes ? room.above_4g : r->bytes) : 0;
+	if (!f->swiotlb_forced && top != GIB(4) - 1 && top < end) {
+		/* Not at a zone's border: where the pages lie is not known before. */
+		v->certain = false;
+		verdict_look(v, "pages below %#llx may or may not be had for it",
+			     (unsigned long long)top);
+		bounced = r->bytes;
+	}
+	verdict_number(v, "free memory above the device's reach", room.above_4g, "bytes",
+		       "/proc/zoneinfo");
+	if (bounced && !f->swiotlb)
+		verdict_bound(v, r, bytes_left(r->bytes, bounced),
+			      GIGALOCK_REASON_ADDRESS_WIDTH, top);
+	else if (bounced > pool)
+		verdict_bound(v, r, pool, GIGALOCK_REASON_SWIOTLB_FULL, f->swiotlb);
+}
