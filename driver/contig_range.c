@@ -199,7 +199,7 @@ static int gl_contig_map(struct gl_lock *lock, unsigned long pfn,
 }
 
 static int gl_contig_lock(struct gl_lock *lock, const struct gigalock_lock *arg,
-			    struct gl_fail *fail)
+			  struct gl_fail *fail)
 {
 	u64 ram = (u64)totalram_pages() << PAGE_SHIFT;
 	u64 top = gl_card_dma_limit(lock->card);
@@ -281,6 +281,7 @@ const struct gl_strategy gl_strategy_contig_range = {
 	.name = "contig-range",
 	.number = GIGALOCK_STRATEGY_CONTIG_RANGE,
 	.page_sized = true,
+	.allocates = true,
 	.lock = gl_contig_lock,
 	.detach = gl_contig_detach,
 	.free = gl_contig_free,

@@ -32,6 +32,15 @@ int gl_fail_argument(struct gl_fail *fail, u64 value, u64 limit)
 	return -EINVAL;
 }
 
+/* @highest would be needed, or was given, where @limit is the end. */
+int gl_fail_address(struct gl_fail *fail, u32 stage, u64 limit, u64 highest)
+{
+	gl_fail_set(fail, GIGALOCK_REASON_ADDRESS_WIDTH, stage, -ERANGE, limit,
+		    highest, 0);
+	fail->unit = GIGALOCK_UNIT_ADDRESS;
+	return -ERANGE;
+}
+
 void gl_who_am_i(struct gl_who *who)
 {
 	who->pid = task_tgid_nr(current);

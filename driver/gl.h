@@ -28,6 +28,7 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
+#include <linux/moduleparam.h>
 #include <linux/mutex.h>
 #include <linux/pci.h>
 #include <linux/rbtree.h>
@@ -48,11 +49,14 @@
 
 #define GL_NAME		"gigalock"
 
+#define GL_MIN_WIDTH	24	/* host address bits of a card, and of a lock */
+
 /* Field NAME of register value V, by the _SHIFT and _LEN of the register header. */
 #define GL_FIELD(v, name) \
 	(((v) >> name##_SHIFT) & GENMASK(name##_LEN - 1, 0))
 #define GL_BIT(name)	BIT(name##_SHIFT)
 
+struct seq_file;
 struct gl_card;
 struct gl_chan;
 struct gl_file;
@@ -77,6 +81,8 @@ struct gl_fail {
 int gl_fail_set(struct gl_fail *fail, u32 reason, u32 stage, int err,
 		u64 limit, u64 request, u64 available);
 int gl_fail_argument(struct gl_fail *fail, u64 value, u64 limit);
+int gl_fail_address(struct gl_fail *fail, u32 stage, u64 limit, u64 highest);
+int gl_fail_node(struct gl_fail *fail, u32 stage, int nid, u64 request);
 
 /* Who failed: the process that called, which need not be the one running now. */
 struct gl_who {
@@ -315,8 +321,11 @@ struct gl_lock {
 	u64 max_segment;		/* longest piece, whole pages */
 	int node;			/* or NUMA_NO_NODE */
 	u64 deadline_ns;		/* of ktime_get_ns(); 0: none */
+	u32 timeout_ms;			/* as it was asked for */
 	u32 backing;			/* GIGALOCK_BACKING_*, set by the strategy */
 	u64 table_bytes;		/* kernel memory for its tables, likewise */
+	u64 charged_bytes;		/* to the budgets (budget.c) */
+	u64 charged_entries;
 	bool attached;			/* DMA mappings exist */
 	struct gl_mapping map;
 	atomic_t mappings;		/* user VMAs */
@@ -351,6 +360,8 @@ struct gl_strategy {
 	bool page_sized;		/* length must be whole pages */
 	bool user_memory;		/* needs user_addr, can't be mapped again */
 	bool table;			/* made of pieces: takes ENTRY_PER_PAGE */
+	bool allocates;			/* takes memory of the kernel's: a budget counts it */
+	bool zero_is_all;		/* 0 bytes: as many as there are */
 	int (*lock)(struct gl_lock *lock, const struct gigalock_lock *arg,
 		    struct gl_fail *fail);
 	void (*detach)(struct gl_lock *lock);
@@ -433,6 +444,37 @@ typedef int gl_pin_check_t(struct gl_lock *lock, struct page **pages, int n,
 int gl_pin_lock(struct gl_lock *lock, u64 user_addr, gl_pin_check_t *check,
 		struct gl_fail *fail);
 void gl_pin_free(struct gl_lock *lock);
+
+/* ---- what the machine has (memory.c) ---- */
+
+u64 gl_ram_bytes(void);
+u64 gl_ram_available(void);
+u64 gl_ram_free(void);
+unsigned long gl_ram_end_pfn(void);
+u64 gl_node_bytes(int nid);
+u64 gl_node_free(int nid);
+u64 gl_cma_bytes(void);
+u64 gl_cma_free(void);
+int gl_lock_check_node(struct gl_lock *lock, struct gl_fail *fail);
+
+/* ---- budgets (budget.c) ---- */
+
+int gl_budget_charge_bytes(u64 bytes, struct gl_fail *fail);
+void gl_budget_uncharge_bytes(u64 bytes);
+int gl_budget_take(struct gl_lock *lock, const struct gigalock_lock *arg,
+		   struct gl_fail *fail);
+int gl_budget_take_table(struct gl_lock *lock, struct gl_fail *fail);
+void gl_budget_give(struct gl_lock *lock);
+void gl_budget_show(struct seq_file *m);
+
+/* ---- module parameters (params.c) ---- */
+
+extern const struct kernel_param_ops gl_size_ops;
+int gl_size_parse(const char *text, char **end, u64 *value);
+
+/* ---- the pieces of a lock (segments.c) ---- */
+
+int gl_lock_verify(struct gl_lock *lock, struct gl_fail *fail);
 
 /* A place in a lock, for walking its segments. */
 struct gl_pos {

@@ -24,6 +24,7 @@ static void gl_lock_release(struct kref *ref)
 
 	gl_lock_detach(lock);
 	lock->strategy->free(lock);
+	gl_budget_give(lock);
 	atomic_dec(&card->locks);
 	atomic64_sub(lock->bytes, &card->locked_bytes);
 	kfree(lock);
@@ -64,9 +65,12 @@ int gl_lock_give_up(struct gl_lock *lock, u32 stage, u64 done,
 	if (fatal_signal_pending(current))
 		return gl_fail_set(fail, GIGALOCK_REASON_KILLED, stage, -EINTR, 0,
 				   lock->bytes, done);
-	if (lock->deadline_ns && ktime_get_ns() > lock->deadline_ns)
-		return gl_fail_set(fail, GIGALOCK_REASON_TIMEOUT, stage,
-				   -ETIMEDOUT, 0, lock->bytes, done);
+	if (lock->deadline_ns && ktime_get_ns() > lock->deadline_ns) {
+		gl_fail_set(fail, GIGALOCK_REASON_TIMEOUT, stage, -ETIMEDOUT,
+			    lock->timeout_ms, 0, 0);
+		fail->unit = GIGALOCK_UNIT_MILLISECONDS;
+		return -ETIMEDOUT;
+	}
 	return 0;
 }
 
@@ -81,25 +85,53 @@ u32 gl_lock_strategies(void)
 	return known;
 }
 
-static int gl_lock_check(const struct gl_strategy *s, struct gigalock_lock *arg,
-			 struct gl_fail *fail)
+/* What the call asks for beside the memory itself, held against what there is. */
+static int gl_lock_check_options(struct gl_card *card, const struct gl_strategy *s,
+				 const struct gigalock_lock *arg,
+				 struct gl_fail *fail)
+{
+	u32 flags = GIGALOCK_LOCK_FLAGS;
+
+	if (!s->table)
+		flags &= ~GIGALOCK_LOCK_ENTRY_PER_PAGE;
+	/* Another driver's memory lies where it lies. */
+	if (s->number == GIGALOCK_STRATEGY_DMABUF)
+		flags &= ~GIGALOCK_LOCK_NODE;
+	if (arg->flags & ~flags)
+		return gl_fail_argument(fail, arg->flags, flags);
+	if (arg->address_width && arg->address_width < GL_MIN_WIDTH)
+		return gl_fail_argument(fail, arg->address_width, GL_MIN_WIDTH);
+	if (arg->address_width > card->addr_width)
+		return gl_fail_argument(fail, arg->address_width, card->addr_width);
+	if (!(arg->flags & GIGALOCK_LOCK_NODE)) {
+		if (arg->node)
+			return gl_fail_argument(fail, arg->node, 0);
+	} else if (arg->node >= nr_node_ids || !node_online(arg->node)) {
+		return gl_fail_argument(fail, arg->node, nr_node_ids - 1);
+	}
+	if (!PAGE_ALIGNED(arg->max_segment))
+		return gl_fail_argument(fail, arg->max_segment, PAGE_SIZE);
+	if (s->number != GIGALOCK_STRATEGY_DMABUF && arg->fd)
+		return gl_fail_argument(fail, (u32)arg->fd, 0);
+	if (s->number != GIGALOCK_STRATEGY_RESERVED && arg->region)
+		return gl_fail_argument(fail, arg->region, 0);
+	return 0;
+}
+
+static int gl_lock_check(struct gl_card *card, const struct gl_strategy *s,
+			 struct gigalock_lock *arg, struct gl_fail *fail)
 {
 	/* One byte less than half the address space: no sum below can wrap. */
 	u64 most = min_t(u64, S64_MAX, (u64)LONG_MAX) & PAGE_MASK;
+	u64 least = s->zero_is_all ? 0 : 1;
+	int err;
 
-	if (arg->flags & ~GIGALOCK_LOCK_FLAGS)
-		return gl_fail_argument(fail, arg->flags, GIGALOCK_LOCK_FLAGS);
-	if (arg->flags & GIGALOCK_LOCK_ENTRY_PER_PAGE && !s->table)
-		return gl_fail_argument(fail, arg->flags, GIGALOCK_LOCK_FLAGS &
-					~GIGALOCK_LOCK_ENTRY_PER_PAGE);
-	/* Since version 1; the strategies learn them one by one. */
-	if (arg->flags || arg->address_width || arg->node || arg->max_segment ||
-	    arg->timeout_ms || arg->fd || arg->region || arg->backing ||
-	    arg->table_bytes)
-		return gl_fail_argument(fail, arg->flags, 0);
+	err = gl_lock_check_options(card, s, arg, fail);
+	if (err)
+		return err;
 	if (!arg->direction || arg->direction > GIGALOCK_DIR_BOTH)
 		return gl_fail_argument(fail, arg->direction, GIGALOCK_DIR_BOTH);
-	if (!arg->bytes || arg->bytes > most ||
+	if (arg->bytes < least || arg->bytes > most ||
 	    (s->page_sized && !PAGE_ALIGNED(arg->bytes)))
 		return gl_fail_set(fail, GIGALOCK_REASON_BAD_SIZE,
 				   GIGALOCK_STAGE_ARGUMENTS, -EINVAL,
@@ -116,6 +148,42 @@ static int gl_lock_check(const struct gl_strategy *s, struct gigalock_lock *arg,
 		return -EFAULT;
 	}
 	return 0;
+}
+
+/* The options, as the strategies want them. */
+static void gl_lock_set_options(struct gl_lock *lock, const struct gigalock_lock *arg,
+				u64 start)
+{
+	struct gl_card *card = lock->card;
+
+	lock->flags = arg->flags;
+	lock->direction = arg->direction;
+	lock->dma_dir = arg->direction == GIGALOCK_DIR_TO_CARD ? DMA_TO_DEVICE :
+			arg->direction == GIGALOCK_DIR_FROM_CARD ? DMA_FROM_DEVICE :
+			DMA_BIDIRECTIONAL;
+	lock->top = gl_card_dma_limit(card);
+	if (arg->address_width)
+		lock->top = min(lock->top, DMA_BIT_MASK(arg->address_width));
+	lock->node = arg->flags & GIGALOCK_LOCK_NODE ? arg->node : NUMA_NO_NODE;
+	lock->max_segment = max_t(u64, card->max_xfer & PAGE_MASK, PAGE_SIZE);
+	if (arg->max_segment)
+		lock->max_segment = min(lock->max_segment, arg->max_segment);
+	if (arg->flags & GIGALOCK_LOCK_ENTRY_PER_PAGE)
+		lock->max_segment = PAGE_SIZE;
+	lock->timeout_ms = arg->timeout_ms;
+	if (arg->timeout_ms)
+		lock->deadline_ns = start + (u64)arg->timeout_ms * NSEC_PER_MSEC;
+}
+
+/* Does it need more address bits than the lock may have, wherever it lies? */
+static int gl_lock_check_width(struct gl_lock *lock, struct gl_fail *fail)
+{
+	/* The caller's range may be one page, many times. */
+	if (lock->strategy->user_memory || !lock->bytes ||
+	    lock->bytes - 1 <= lock->top)
+		return 0;
+	return gl_fail_address(fail, GIGALOCK_STAGE_ARGUMENTS, lock->top,
+			       lock->bytes - 1);
 }
 
 int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
@@ -136,7 +204,7 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 		fail->unit = GIGALOCK_UNIT_COUNT;
 		return -EINVAL;
 	}
-	err = gl_lock_check(s, arg, fail);
+	err = gl_lock_check(card, s, arg, fail);
 	if (err)
 		return err;
 
@@ -153,17 +221,15 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 	lock->map.ops = &gl_lock_mapping_ops;
 	lock->map.card = card;
 	lock->bytes = arg->bytes;
-	lock->flags = arg->flags;
-	lock->direction = arg->direction;
-	lock->top = gl_card_dma_limit(card);
-	lock->max_segment = U64_MAX & PAGE_MASK;
-	lock->node = NUMA_NO_NODE;
-	lock->dma_dir = arg->direction == GIGALOCK_DIR_TO_CARD ? DMA_TO_DEVICE :
-			arg->direction == GIGALOCK_DIR_FROM_CARD ? DMA_FROM_DEVICE :
-			DMA_BIDIRECTIONAL;
+	gl_lock_set_options(lock, arg, start);
 
-	err = s->lock(lock, arg, fail);
+	err = gl_lock_check_width(lock, fail);
+	if (!err)
+		err = gl_budget_take(lock, arg, fail);
+	if (!err)
+		err = s->lock(lock, arg, fail);
 	if (err) {
+		gl_budget_give(lock);
 		kfree(lock);
 		return err;
 	}
@@ -171,6 +237,15 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 	atomic_inc(&card->locks);
 	atomic64_add(lock->bytes, &card->locked_bytes);
 
+	err = gl_lock_verify(lock, fail);
+	if (!err)
+		err = gl_budget_take_table(lock, fail);
+	if (err) {
+		gl_lock_put(lock);
+		return err;
+	}
+	arg->backing = lock->backing;
+	arg->table_bytes = lock->table_bytes;
 	arg->segments = lock->segments;
 	arg->longest_segment = lock->longest;
 	mutex_lock(&file->lock);
@@ -247,41 +322,4 @@ int gl_lock_sync(struct gl_file *file, struct gigalock_sync *arg)
 				     arg->flags == GIGALOCK_SYNC_FOR_CPU);
 	gl_lock_put(lock);
 	return err;
-}
-
-/* ---- walking what the device sees ---- */
-
-void gl_lock_seek(struct gl_lock *lock, u64 offset, struct gl_pos *pos)
-{
-	pos->offset = offset;
-	pos->sg = NULL;
-	if (!lock->sgt)
-		return;
-	pos->sg = lock->sgt->sgl;
-	while (pos->offset >= sg_dma_len(pos->sg)) {
-		pos->offset -= sg_dma_len(pos->sg);
-		pos->sg = sg_next(pos->sg);
-	}
-}
-
-/* The next piece of at most @most bytes; moves @pos past it. */
-u64 gl_lock_next(struct gl_lock *lock, struct gl_pos *pos, u64 most,
-		 dma_addr_t *addr)
-{
-	u64 len;
-
-	if (!lock->sgt) {
-		*addr = lock->dma_addr + pos->offset;
-		len = min(most, lock->bytes - pos->offset);
-		pos->offset += len;
-		return len;
-	}
-	*addr = sg_dma_address(pos->sg) + pos->offset;
-	len = min(most, sg_dma_len(pos->sg) - pos->offset);
-	pos->offset += len;
-	if (pos->offset == sg_dma_len(pos->sg)) {
-		pos->sg = sg_next(pos->sg);
-		pos->offset = 0;
-	}
-	return len;
 }

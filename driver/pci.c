@@ -72,7 +72,7 @@ static int gl_card_identify(struct gl_card *card)
 	card->card_bytes = gl_read64(card, GL_REG_CARD_SIZE_LO);
 	card->max_xfer = gl_read64(card, GL_REG_MAX_XFER_LO);
 	if (!card->nchan || card->nchan > GL_MAX_CHANNELS ||
-	    card->addr_width < 24 || card->addr_width > 64 ||
+	    card->addr_width < GL_MIN_WIDTH || card->addr_width > 64 ||
 	    !card->max_xfer || !card->card_bytes ||
 	    card->max_ring < GL_MIN_RING_LOG2 ||
 	    card->max_ring > GL_MAX_RING_LOG2) {

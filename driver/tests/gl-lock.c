@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One lock with every option the ABI has, told as one line of JSON; what the
+ * library doesn't offer can be asked for here.
+ *
+ *   gl-lock [NAME=VALUE]...
+ *
+ *   strategy, direction, bytes, flags, width, node, max-segment, timeout, fd,
+ *   region   fields of struct gigalock_lock; bytes and max-segment with K, M, G
+ *   align    SG: start that many bytes behind a page boundary
+ *   touch=1  map it (unless flags say not to), check that it is all zero, write
+ *            to it: "dirty" is the place of the first byte that was not zero
+ *   times    lock and unlock that often
+ *   hold     seconds to stay with the lock held, told by a first line "held"
+ *   keep     take locks until one fails, or that many are held
+ *
+ * Prints {"ok": true, "id": ..., ...} or {"ok": false, "errno": ..., "reason":
+ * ..., ...}; its exit code is 0 for either, 2 when it could not even try.
+ */
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdint.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <linux/gigalock.h>
+
+#include "tap.h"
+
+static int fd;
+static struct gigalock_lock want = { .size = sizeof(want),
+				     .direction = GIGALOCK_DIR_BOTH };
+static struct gigalock_failure why;
+static uint64_t align, touch, times = 1, hold, keep = 1;
+static uint64_t dirty = UINT64_MAX;
+
+static uint64_t number(const char *text)
+{
+	char *end;
+	uint64_t n = strtoull(text, &end, 0);
+
+	switch (*end) {
+	case 'G': n <<= 10; /* fall through */
+	case 'M': n <<= 10; /* fall through */
+	case 'K': n <<= 10; end++;
+	}
+	if (end == text || *end)
+		bail("%s is no number", text);
+	return n;
+}
+
+static void option(const char *arg)
+{
+	static const struct { const char *name; void *to; int size; } known[] = {
+		{ "strategy", &want.strategy, 4 }, { "direction", &want.direction, 4 },
+		{ "bytes", &want.bytes, 8 }, { "flags", &want.flags, 4 },
+		{ "width", &want.address_width, 4 }, { "node", &want.node, 4 },
+		{ "max-segment", &want.max_segment, 8 },
+		{ "timeout", &want.timeout_ms, 4 }, { "fd", &want.fd, 4 },
+		{ "region", &want.region, 4 }, { "align", &align, 8 },
+		{ "touch", &touch, 8 }, { "times", &times, 8 },
+		{ "hold", &hold, 8 }, { "keep", &keep, 8 },
+	};
+	const char *value = strchr(arg, '=');
+
+	if (!value)
+		bail("%s is not NAME=VALUE", arg);
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+		uint64_t n;
+
+		if (strlen(known[i].name) != (size_t)(value - arg) ||
+		    strncmp(arg, known[i].name, value - arg))
+			continue;
+		n = number(value + 1);
+		memcpy(known[i].to, &n, known[i].size);
+		return;
+	}
+	bail("%s: no such option", arg);
+}
+
+static bool take(struct gigalock_lock *lock)
+{
+	*lock = want;
+	memset(&why, 0, sizeof(why));
+	why.size = sizeof(why);
+	lock->failure_addr = (uintptr_t)&why;
+	return ioctl(fd, GIGALOCK_IOC_LOCK, lock) == 0;
+}
+
+static void touch_it(const struct gigalock_lock *lock)
+{
+	uint64_t words = lock->bytes / 8;
+	uint64_t *mem;
+
+	if (!lock->mmap_offset)
+		return;
+	mem = mmap(NULL, lock->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		   lock->mmap_offset);
+	if (mem == MAP_FAILED)
+		bail("mmap of the lock");
+	for (uint64_t i = 0; i < words; i++)
+		if (mem[i]) {
+			dirty = i * 8;
+			break;
+		}
+	for (uint64_t i = 0; i < words; i++)
+		mem[i] = 0xd1d1d1d1d1d1d1d1 ^ i;
+	munmap(mem, lock->bytes);
+}
+
+static void unlock(const struct gigalock_lock *lock)
+{
+	struct gigalock_unlock u = { .size = sizeof(u), .id = lock->id };
+
+	if (ioctl(fd, GIGALOCK_IOC_UNLOCK, &u))
+		bail("UNLOCK");
+}
+
+static void failed(uint64_t held)
+{
+	printf("{\"ok\": false, \"errno\": %d, \"reason\": %u, \"stage\": %u, \"limit\": %llu, "
+	       "\"request\": %llu, \"available\": %llu, \"unit\": %u, \"held\": %" PRIu64 "}\n",
+	       errno, why.reason, why.stage, (unsigned long long)why.limit,
+	       (unsigned long long)why.request, (unsigned long long)why.available, why.unit,
+	       held);
+}
+
+static void worked(const struct gigalock_lock *lock, uint64_t held)
+{
+	printf("{\"ok\": true, \"id\": %u, \"segments\": %u, \"longest\": %llu, "
+	       "\"backing\": %u, \"table_bytes\": %llu, \"mmap_offset\": %llu, "
+	       "\"lock_ns\": %llu, \"held\": %" PRIu64 ", \"dirty\": %" PRId64 "}\n",
+	       lock->id, lock->segments, (unsigned long long)lock->longest_segment,
+	       lock->backing, (unsigned long long)lock->table_bytes,
+	       (unsigned long long)lock->mmap_offset, (unsigned long long)lock->lock_ns,
+	       held, (int64_t)dirty);
+}
+
+int main(int argc, char **argv)
+{
+	struct gigalock_lock lock;
+	uint64_t held;
+
+	for (int i = 1; i < argc; i++)
+		option(argv[i]);
+	fd = open("/dev/gigalock0", O_RDWR);
+	if (fd < 0)
+		bail("/dev/gigalock0");
+	if (want.strategy == GIGALOCK_STRATEGY_SG) {
+		uint8_t *mem = mmap(NULL, want.bytes + align, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (mem == MAP_FAILED)
+			bail("mmap");
+		want.user_addr = (uintptr_t)mem + align;
+	}
+	for (uint64_t n = 1; n < times; n++) {
+		if (!take(&lock)) {
+			failed(n - 1);
+			return 0;
+		}
+		if (touch)
+			touch_it(&lock);
+		unlock(&lock);
+	}
+	for (held = 0; held < keep; held++) {
+		if (!take(&lock)) {
+			failed(held);
+			break;
+		}
+		if (touch)
+			touch_it(&lock);
+	}
+	if (held == keep)
+		worked(&lock, held);
+	fflush(stdout);
+	if (hold)
+		sleep(hold);
+	return 0;
+}
