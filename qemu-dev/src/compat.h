@@ -78,6 +78,15 @@
     memory_access_is_direct(mr, is_write)
 #endif
 
+/* QEMU's big lock got a shorter name with 9.0. */
+#ifdef bql_lock
+#define gl_bql_lock() bql_lock()
+#define gl_bql_unlock() bql_unlock()
+#else
+#define gl_bql_lock() qemu_mutex_lock_iothread()
+#define gl_bql_unlock() qemu_mutex_unlock_iothread()
+#endif
+
 /*
  * The loadable build: the object is also mapped into programs that are not
  * QEMU (a shell that a wrapper script starts), and must not keep them from

@@ -19,10 +19,12 @@
  *
  * Locking. QEMU's big lock (BQL) protects the guest-visible registers
  * (GLChannelRegs) and everything of the shell. GLState.lock protects what the
- * workers and the rest share. A worker never takes the BQL, never holds
+ * workers and the rest share; it is taken after the BQL. A worker never holds
  * GLState.lock while it moves bytes, and never waits in the middle of a
  * channel's work: it leaves it, to be taken up later. So whoever holds the BQL
- * may wait for a worker.
+ * may wait until nobody works on a channel. A worker takes the BQL only to ask
+ * an IOMMU, when it works on no channel. Nobody can wait for the end of such a
+ * worker; it is left behind, and ends when it gets the lock.
  */
 #ifndef GIGALOCK_H
 #define GIGALOCK_H
@@ -155,6 +157,7 @@ typedef struct GLRun {
     struct gl_desc desc[GL_FETCH];  /* in the host's byte order */
     unsigned n;             /* fetched */
     unsigned at;            /* the one in work */
+    bool fetching;
     bool started;
     int status;
     uint64_t done;          /* bytes of it */
@@ -216,6 +219,14 @@ typedef struct GLChannel {
     uint64_t stat_errors;
 } GLChannel;
 
+/* A worker thread. Its own memory: it can outlive the device. */
+typedef struct GLWorker {
+    GLState *s;
+    QemuThread thread;
+    bool in_bql;            /* waits for the BQL, or has it; GLState.lock */
+    bool left_behind;       /* the device is gone; BQL */
+} GLWorker;
+
 typedef struct GLLink {
     uint64_t rate;          /* bytes a second; 0: no model */
     int64_t busy_until[2];  /* from the host, to the host; GLState.lock */
@@ -255,7 +266,8 @@ struct GLState {
     QemuCond quiet;         /* for who waits until nobody works on a channel */
     GLChannel ch[GL_MAX_CHANNELS];
     unsigned n_workers;
-    QemuThread worker[GL_MAX_CHANNELS];
+    GLWorker *worker[GL_MAX_CHANNELS];
+    bool asking;            /* a worker asks the IOMMU; lock */
     unsigned next;          /* the channel to look at first */
     bool exit;              /* the workers shall end */
     AddressSpace *as;
@@ -263,7 +275,6 @@ struct GLState {
     bool dma_ok;            /* bus master on, power state D0 */
     bool vm_hold;           /* the VM is stopped */
     QEMUBH *irq_bh;
-    QEMUBH *translate_bh;
     QEMUBH *run_bh;         /* works, when there are no workers */
     QEMUTimer *run_timer;   /* ... and the link is busy */
     VMChangeStateEntry *vm_state;
@@ -377,6 +388,13 @@ uint64_t gl_dma_rw(GLChannel *ch, GLRole role, dma_addr_t addr, void *buf,
 /* ---- gigalock_translate.c ---- */
 void gl_translate_init(GLState *s);
 void gl_translate_cleanup(GLState *s);
+/* GLState.lock held: a channel waits for the IOMMU. */
+bool gl_translate_wanted(GLState *s);
+/*
+ * BQL held, GLState.lock not, by who works on no channel: ask the IOMMU for all
+ * channels that wait for it. @gone is set when the device ends meanwhile.
+ */
+void gl_translate_all(GLState *s, const bool *gone);
 /* Forget what was translated. */
 void gl_translate_forget(GLChannel *ch);
 /* A turn begins: keep only what was translated for it. */
@@ -384,6 +402,9 @@ void gl_translate_begin(GLChannel *ch);
 /* As gl_dma_piece(), but gives an address of the system's memory. */
 uint64_t gl_translate_piece(GLChannel *ch, GLRole role, dma_addr_t addr,
                             uint64_t len, hwaddr *to, int *why);
+/* The same for what comes behind the role's last piece, as a guess. */
+bool gl_translate_glance(GLChannel *ch, GLRole role, dma_addr_t addr,
+                         hwaddr *to);
 
 /* ---- gigalock_copy.c ---- */
 #define GL_LARGE            (2 * MiB)

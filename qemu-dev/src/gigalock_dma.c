@@ -120,9 +120,12 @@ void gl_dma_card_wrote(GLState *s, uint64_t at, uint64_t len)
 const uint8_t *gl_dma_glance(GLChannel *ch, GLRole role, dma_addr_t addr)
 {
     GLWindow *w = &ch->window[role];
+    hwaddr to = addr;
 
-    return !ch->translate && addr - w->start < w->len ?
-           w->ptr + (addr - w->start) : NULL;
+    if (ch->translate && !gl_translate_glance(ch, role, addr, &to)) {
+        return NULL;
+    }
+    return to - w->start < w->len ? w->ptr + (to - w->start) : NULL;
 }
 
 uint64_t gl_dma_rw(GLChannel *ch, GLRole role, dma_addr_t addr, void *buf,

@@ -51,7 +51,6 @@ void gl_engine_kick(GLState *s)
         s->ch[i].paused = false;
     }
     if (s->engine_up) {
-        qemu_bh_schedule(s->translate_bh);
         qemu_cond_broadcast(&s->work);
         gl_engine_wake(s);
     }
@@ -170,15 +169,62 @@ static int gl_turn(GLChannel *ch, uint64_t budget)
     return ret;
 }
 
+/*
+ * GLState.lock held, but not meanwhile: ask the IOMMU. False: the device is
+ * gone, and its state is not to be touched.
+ */
+static bool gl_worker_asks(GLWorker *w)
+{
+    GLState *s = w->s;
+
+    s->asking = true;
+    w->in_bql = true;
+    qemu_mutex_unlock(&s->lock);
+    gl_bql_lock();
+    if (!w->left_behind) {
+        gl_translate_all(s, &w->left_behind);
+    }
+    if (w->left_behind) {
+        gl_bql_unlock();
+        return false;
+    }
+    /* Before the lock is free: who has it, decides whether to wait for us. */
+    qemu_mutex_lock(&s->lock);
+    w->in_bql = false;
+    s->asking = false;
+    qemu_mutex_unlock(&s->lock);
+    gl_bql_unlock();
+    qemu_mutex_lock(&s->lock);
+    /* One of them is ours, and the others are for the others. */
+    for (unsigned i = 0, ready = 0; i < s->channels; i++) {
+        ready += gl_ready(&s->ch[i]);
+        if (ready > 1) {
+            gl_engine_wake(s);
+            break;
+        }
+    }
+    return true;
+}
+
 static void *gl_worker(void *opaque)
 {
-    GLState *s = opaque;
+    GLWorker *w = opaque;
+    GLState *s = w->s;
 
     rcu_register_thread();
     qemu_mutex_lock(&s->lock);
     while (!s->exit) {
-        GLChannel *ch = gl_pick(s);
+        GLChannel *ch;
 
+        if (!s->asking && gl_translate_wanted(s)) {
+            if (!gl_worker_asks(w)) {
+                g_free(w);
+                rcu_unregister_thread();
+                return NULL;
+            }
+            continue;
+        }
+        ch = gl_pick(s);
         if (!ch) {
             qemu_cond_wait(&s->work, &s->lock);
             continue;
@@ -194,9 +240,6 @@ static void *gl_worker(void *opaque)
             qemu_mutex_lock(&s->lock);
         }
         ch->active = false;
-        if (ch->tr.state == GL_TR_ASKED) {
-            qemu_bh_schedule(s->translate_bh);
-        }
         qemu_cond_broadcast(&s->quiet);
     }
     qemu_mutex_unlock(&s->lock);
@@ -272,6 +315,7 @@ static void gl_clear(GLChannel *ch)
     ch->moving = false;
     gl_link_idle(ch);
     ch->run.n = ch->run.at = 0;
+    ch->run.fetching = false;
     ch->run.started = false;
     ch->run.skip = false;
     ch->run.chain_bytes = 0;
@@ -432,9 +476,23 @@ static void gl_join_workers(GLState *s)
     s->engine_up = false;
     s->exit = true;
     qemu_cond_broadcast(&s->work);
+    for (unsigned i = 0; i < s->n_workers; i++) {
+        GLWorker *w = s->worker[i];
+
+        if (w->in_bql) {
+            /* It waits for the lock that we have, or it is who called us. */
+            w->left_behind = true;
+            pthread_detach(w->thread.thread);
+            s->worker[i] = NULL;
+        }
+    }
     qemu_mutex_unlock(&s->lock);
     for (unsigned i = 0; i < s->n_workers; i++) {
-        qemu_thread_join(&s->worker[i]);
+        if (s->worker[i]) {
+            qemu_thread_join(&s->worker[i]->thread);
+            g_free(s->worker[i]);
+            s->worker[i] = NULL;
+        }
     }
 }
 
@@ -453,6 +511,7 @@ void gl_engine_start(GLState *s)
     qemu_cond_init(&s->quiet);
     s->as = pci_get_address_space(PCI_DEVICE(s));
     s->exit = false;
+    s->asking = false;
     s->n_workers = s->workers != GL_WORKERS_AUTO ? s->workers :
                    MIN(s->channels, g_get_num_processors());
     for (unsigned i = 0; i < s->channels; i++) {
@@ -469,8 +528,10 @@ void gl_engine_start(GLState *s)
     for (unsigned i = 0; i < s->n_workers; i++) {
         g_autofree char *name = g_strdup_printf("gigalock-%u", i);
 
-        qemu_thread_create(&s->worker[i], name, gl_worker, s,
-                           QEMU_THREAD_JOINABLE);
+        s->worker[i] = g_new0(GLWorker, 1);
+        s->worker[i]->s = s;
+        qemu_thread_create(&s->worker[i]->thread, name, gl_worker,
+                           s->worker[i], QEMU_THREAD_JOINABLE);
     }
     s->engine_up = true;
     s->vm_state = qemu_add_vm_change_state_handler(gl_vm_state, s);

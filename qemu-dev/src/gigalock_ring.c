@@ -20,11 +20,21 @@ static int gl_fetch(GLChannel *ch, uint32_t tail)
     if (ret != GL_ERR_NONE) {
         return ret;
     }
+    if (ch->translate && !run->fetching) {
+        /*
+         * What was translated is good for the descriptors fetched before. The
+         * next ones may use the same addresses after the guest has mapped them
+         * anew.
+         */
+        gl_translate_forget(ch);
+        run->fetching = true;
+    }
     n = gl_dma_rw(ch, GL_ROLE_RING, ch->ring + place * size, run->desc,
                   n * size, &why) / size;
     if (why == GL_WAIT) {
         return GL_WAIT;
     }
+    run->fetching = false;
     if (!n) {
         return GL_ERR_RING_FETCH;
     }

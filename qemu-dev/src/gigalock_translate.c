@@ -5,9 +5,10 @@
  * Translation belongs to QEMU's big lock: an IOMMU's fault interrupt needs it,
  * and some models have no lock of their own. So the engine leaves the channel
  * with a list of ranges: the one it needs, and what the next descriptors will
- * need. The main loop translates them in a bottom half, and the channel goes
- * on; the bytes then move off the lock. With no workers the engine is in the
- * main loop already, and translates at once.
+ * need. When it works on no channel, a worker takes the big lock for as long as
+ * one such list takes, and the channel goes on; the bytes then move off the
+ * lock. With no workers the engine is in the main loop already, and translates
+ * at once.
  *
  * A list ends with the first refusal: what comes after it may never be
  * accessed, and an IOMMU reports each refusal to the guest.
@@ -40,7 +41,8 @@ static bool gl_same_in_memory(GLState *s, hwaddr addr, bool is_write)
 
 /* BQL held. Append the translation of a range; false at a refusal. */
 static bool gl_translate_range(GLState *s, GLTranslation *tr,
-                               const GLRange *range, unsigned room)
+                               const GLRange *range, unsigned room,
+                               const bool *gone)
 {
     uint64_t done = 0;
 
@@ -54,6 +56,9 @@ static bool gl_translate_range(GLState *s, GLTranslation *tr,
         WITH_RCU_READ_LOCK_GUARD() {
             entry = address_space_get_iotlb_entry(s->as, addr, range->is_write,
                                                   attrs);
+        }
+        if (*gone) {
+            return false;
         }
         if (entry.perm == IOMMU_NONE) {
             next.failed = true;
@@ -85,40 +90,64 @@ static bool gl_translate_range(GLState *s, GLTranslation *tr,
 }
 
 /* BQL held, the channel left to us. */
-static void gl_translate(GLState *s, GLTranslation *tr)
+static void gl_translate(GLState *s, GLTranslation *tr, const bool *gone)
 {
-    for (unsigned i = 0; i < tr->n_ranges; i++) {
+    for (unsigned i = 0; i < tr->n_ranges && !*gone; i++) {
         unsigned most = i ? GL_OUTLOOK_SEGMENTS : GL_MAX_SEGMENTS;
 
         if (tr->count >= most ||
-            !gl_translate_range(s, tr, &tr->range[i], most - tr->count)) {
+            !gl_translate_range(s, tr, &tr->range[i], most - tr->count, gone)) {
             break;
         }
     }
 }
 
-static void gl_translate_bh(void *opaque)
+/* GLState.lock held. Not while the VM stands still: a refusal writes to it. */
+static bool gl_waits(GLChannel *ch)
 {
-    GLState *s = opaque;
+    return ch->tr.state == GL_TR_ASKED && !ch->active && !ch->abort &&
+           !ch->s->vm_hold;
+}
 
+bool gl_translate_wanted(GLState *s)
+{
     for (unsigned i = 0; i < s->channels; i++) {
+        if (gl_waits(&s->ch[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void gl_translate_all(GLState *s, const bool *gone)
+{
+    /*
+     * An IOMMU writes reports where its guest says. Into our registers is
+     * refused, as for any device's own work; and that may take us off the bus.
+     */
+    MemReentrancyGuard *guard = &DEVICE(s)->mem_reentrancy_guard;
+
+    object_ref(OBJECT(s));
+    guard->engaged_in_io = true;
+    for (unsigned i = 0; i < s->channels && !*gone; i++) {
         GLChannel *ch = &s->ch[i];
-        bool asked;
+        bool waits;
 
         qemu_mutex_lock(&s->lock);
-        /* Not while the VM stands still: a refusal writes to its memory. */
-        asked = ch->tr.state == GL_TR_ASKED && !ch->active && !ch->abort &&
-                !s->vm_hold;
+        waits = gl_waits(ch);
         qemu_mutex_unlock(&s->lock);
-        if (!asked) {
+        if (!waits) {
             continue;
         }
-        gl_translate(s, &ch->tr);
-        qemu_mutex_lock(&s->lock);
-        ch->tr.state = GL_TR_IDLE;
-        gl_engine_wake(s);
-        qemu_mutex_unlock(&s->lock);
+        gl_translate(s, &ch->tr, gone);
+        if (!*gone) {
+            qemu_mutex_lock(&s->lock);
+            ch->tr.state = GL_TR_IDLE;
+            qemu_mutex_unlock(&s->lock);
+        }
     }
+    guard->engaged_in_io = false;
+    object_unref(OBJECT(s));
 }
 
 /* Ask for a range, and for what comes after it. */
@@ -126,6 +155,7 @@ static void gl_ask(GLChannel *ch, const GLRange *needed)
 {
     GLState *s = ch->s;
     GLTranslation *tr = &ch->tr;
+    const bool here = false;
 
     if (tr->count + needed->len / 4096 + 2 > GL_MAX_SEGMENTS) {
         gl_translate_forget(ch);
@@ -133,7 +163,7 @@ static void gl_ask(GLChannel *ch, const GLRange *needed)
     tr->range[0] = *needed;
     tr->n_ranges = 1 + gl_ring_outlook(ch, &tr->range[1], GL_MAX_RANGES - 1);
     if (!s->n_workers) {
-        gl_translate(s, tr);
+        gl_translate(s, tr, &here);
         return;
     }
     qemu_mutex_lock(&s->lock);
@@ -190,6 +220,20 @@ uint64_t gl_translate_piece(GLChannel *ch, GLRole role, dma_addr_t addr,
     return MIN(len, seg->len - (addr - seg->addr));
 }
 
+bool gl_translate_glance(GLChannel *ch, GLRole role, dma_addr_t addr,
+                         hwaddr *to)
+{
+    GLTranslation *tr = &ch->tr;
+    unsigned next = tr->last[role] + 1;
+    GLSegment *seg = &tr->segment[next];
+
+    if (next >= tr->count || seg->failed || addr - seg->addr >= seg->len) {
+        return false;
+    }
+    *to = seg->to + (addr - seg->addr);
+    return true;
+}
+
 void gl_translate_forget(GLChannel *ch)
 {
     ch->tr.count = 0;
@@ -207,8 +251,6 @@ void gl_translate_begin(GLChannel *ch)
 
 void gl_translate_init(GLState *s)
 {
-    s->translate_bh = qemu_bh_new_guarded(gl_translate_bh, s,
-                                    &DEVICE(s)->mem_reentrancy_guard);
     for (unsigned i = 0; i < s->channels; i++) {
         s->ch[i].tr.segment = g_new(GLSegment, GL_MAX_SEGMENTS);
     }
@@ -216,7 +258,6 @@ void gl_translate_init(GLState *s)
 
 void gl_translate_cleanup(GLState *s)
 {
-    qemu_bh_delete(s->translate_bh);
     for (unsigned i = 0; i < s->channels; i++) {
         g_free(s->ch[i].tr.segment);
         s->ch[i].tr.segment = NULL;

@@ -6,26 +6,27 @@ import struct
 import time
 
 import pytest
-from card import BUF, C2H, CARD_AT, CPL, F_CPL, F_CRC, F_CRC_INIT, GL, H2C, RING, crc32c
+from card import BUF, C2H, CARD_AT, CPL, F_CPL, F_CRC, F_CRC_INIT, GL, H2C, RING, Card, crc32c
 
 BOTH_ENGINES = True
 
 VTD = 0xFED90000
 ROOT, CTX, PT = 0x10000, 0x11000, 0x20000
 GCMD, RTADDR, FSTS, FECTL, FEDATA, FEADDR = 0x18, 0x20, 0x34, 0x38, 0x3C, 0x40
+IOTLB = 0xF8
 ERR_READ, ERR_WRITE = GL["GL_ERR_HOST_READ"], GL["GL_ERR_HOST_WRITE"]
 PAGE = 4096
 
 
 class Tables:
-    """Three levels, 39 bits, 4 KiB pages, for the card at 00:05.0."""
+    """Three levels, 39 bits, 4 KiB pages, for the card at 00:05.0 or another place."""
 
-    def __init__(self, q):
+    def __init__(self, q, bus=0, dev=5):
         self.q, self.free, self.tables = q, PT + PAGE, {}
         q.fill(ROOT, 0x2000, 0)
         q.fill(PT, PAGE, 0)
-        q.write(ROOT, struct.pack("<QQ", CTX | 1, 0))
-        q.write(CTX + (5 << 3) * 16, struct.pack("<QQ", PT | 1, 1 | 1 << 8))
+        q.write(ROOT + bus * 16, struct.pack("<QQ", CTX | 1, 0))
+        q.write(CTX + (dev << 3) * 16, struct.pack("<QQ", PT | 1, 1 | 1 << 8))
 
     def _below(self, key, entry_at):
         if key not in self.tables:
@@ -47,6 +48,11 @@ class Tables:
         self.q.writel(VTD + RTADDR + 4, 0)
         self.q.writel(VTD + GCMD, 1 << 30)
         self.q.writel(VTD + GCMD, 1 << 31)
+
+    def flush(self):
+        """Let the IOMMU forget what it knows; a driver does so before it uses an address anew."""
+        self.q.writel(VTD + IOTLB + 4, 1 << 31 | 1 << 28)
+        assert not self.q.readl(VTD + IOTLB + 4) >> 31
 
 
 @pytest.fixture
@@ -115,6 +121,45 @@ def test_fault_in_the_middle(vtd, rights, op, status):
     assert card.do(H2C, iova, 0, PAGE).status == 0
 
 
+def test_an_address_that_is_used_anew(vtd):
+    """Mapped elsewhere as soon as its transfer is done, while the channel is busy all the time."""
+    card, tables = vtd
+    q, address, long, pages = card.q, 0x40000000, 0x80000000, 64
+    for i in range(pages):
+        tables.map(long + i * PAGE, BUF + i * PAGE)
+    log2 = 11
+    for at in range(PAGE, 32 << log2, PAGE):
+        tables.map(RING + at, RING + at)
+        tables.map(CPL + at, CPL + at)
+    tables.on()
+    old, new = BUF + 0x1000000, BUF + 0x2000000
+    q.fill(old, PAGE, 0x11)
+    q.fill(new, PAGE, 0x22)
+    busy = 0
+    for _ in range(3):
+        card.disable()
+        tables.map(address, old)
+        tables.flush()
+        card.enable(log2=log2)
+        for i in range(800):
+            if i == 63:  # the last one of those that are fetched at once
+                card.put(0, H2C, address, 0, PAGE)
+            else:
+                card.put(0, H2C, long, 2 * PAGE, pages * PAGE, F_CPL | F_CRC)
+        card.ring()
+        while card.ch(0, "CPL_COUNT") < 64:
+            pass
+        tables.map(address, new)
+        tables.flush()
+        card.put(0, H2C, address, PAGE, PAGE)
+        busy += card.status(0)["BUSY"]
+        card.ring()
+        for _ in range(801):
+            assert card.wait().status == 0
+        assert q.read(CARD_AT, 2 * PAGE) == b"\x11" * PAGE + b"\x22" * PAGE
+    assert busy
+
+
 def test_ring_that_is_not_mapped(vtd):
     card, tables = vtd
     tables.on()
@@ -152,6 +197,49 @@ def test_stopping_a_worker_that_waits_for_the_main_loop(vtd):
         assert card.status(0)["RUNNING"] == 0
     card.enable()
     assert card.do(H2C, iova, 0, 64 * PAGE).status == 0
+
+
+def busy_translating(card, tables):
+    """Every page a translation of its own, and none of them kept: asking takes most of the time."""
+    iova = 0x40000000
+    for i in range(64):
+        tables.map(iova + i * PAGE, BUF + (i ^ 1) * PAGE)
+    tables.on()
+    card.enable(log2=7)
+    for _ in range(128):
+        card.put(0, H2C, iova, 0, 64 * PAGE)
+    card.ring()
+
+
+def test_unplug_while_it_asks(start):
+    """A worker may wait for the lock that the end of the device is called with."""
+    card = start(behind_port=True, extra=["-device", "intel-iommu"])
+    q = card.q
+    for _ in range(10):
+        tables = Tables(q, bus=1, dev=0)
+        for base in (RING, CPL):
+            tables.map(base, base)
+        busy_translating(card, tables)
+        q.qmp("device_del", id="gl0")
+        q.qmp("system_reset")  # a reset completes a pending removal
+        q.wait_event("DEVICE_DELETED")
+        options = {"workers": 0} if "workers=0" in " ".join(q.cmd) else {}
+        q.qmp("device_add", driver="gigalock", id="gl0", bus="rp0", **options)
+        q.qmp("system_reset")
+        q.wait_event("RESET")
+        card = Card(q, behind_port=True)
+    card.enable()
+    assert card.do(H2C, BUF, 0, PAGE).status == 0
+
+
+def test_quit_while_it_asks(start):
+    for _ in range(5):
+        card = start(extra=["-device", "intel-iommu"])
+        tables = Tables(card.q)
+        for base in (RING, CPL):
+            tables.map(base, base)
+        busy_translating(card, tables)
+        assert card.q.close() == 0
 
 
 def test_vm_stop_while_it_waits(start, tmp_path):
