@@ -202,12 +202,12 @@ def test_stopping_a_worker_that_waits_for_the_main_loop(vtd):
 def busy_translating(card, tables):
     """Every page a translation of its own, and none of them kept: asking takes most of the time."""
     iova = 0x40000000
-    for i in range(64):
+    for i in range(512):
         tables.map(iova + i * PAGE, BUF + (i ^ 1) * PAGE)
     tables.on()
     card.enable(log2=7)
     for _ in range(128):
-        card.put(0, H2C, iova, 0, 64 * PAGE)
+        card.put(0, H2C, iova, 0, 512 * PAGE)
     card.ring()
 
 
