@@ -330,10 +330,10 @@ static int gl_open(struct inode *inode, struct file *filp)
 	file->mapping = filp->f_mapping;
 	mutex_init(&file->lock);
 	xa_init_flags(&file->locks, XA_FLAGS_ALLOC1);
-	xa_init_flags(&file->xfers, XA_FLAGS_ALLOC1);
 	xa_init_flags(&file->queues, XA_FLAGS_ALLOC1);
 	spin_lock_init(&file->done_lock);
 	INIT_LIST_HEAD(&file->done);
+	INIT_LIST_HEAD(&file->spare);
 	init_waitqueue_head(&file->wait);
 
 	mutex_lock(&card->files_lock);

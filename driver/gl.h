@@ -38,6 +38,7 @@
 #include <linux/srcu.h>
 #include <linux/types.h>
 #include <linux/wait.h>
+#include <linux/workqueue.h>
 #include <linux/xarray.h>
 
 #include <linux/gigalock.h>
@@ -131,9 +132,14 @@ struct gl_chan_user {
 	void (*wake)(struct gl_chan *chan);
 };
 
-#define GL_BATCHES	2	/* chains in the ring at once: one runs, one waits */
+/* A lost interrupt costs this long, not for ever. */
+#define GL_LOOK_AGAIN	msecs_to_jiffies(250)
 
+#define GL_BATCHES	64	/* chains in the ring at once */
+
+/* A chain of descriptors with one completion. */
 struct gl_batch {
+	struct gl_xfer *xfer;	/* NULL: it has ended early */
 	u32 descs;
 	u64 bytes;
 };
@@ -148,10 +154,12 @@ struct gl_chan {
 	bool taken;		/* no transfer of the others is taken */
 	const struct gl_chan_user *user;
 	void *priv;		/* the user's */
-	u32 next_tag;
 	bool dead;		/* no transfer is taken any more */
 	bool running;		/* ENABLE is set */
 	bool resting;		/* stopped for a reset or sleep, will come back */
+
+	/* Of the transfers that share it (share.c): */
+	u32 next_tag;
 	struct gl_desc *ring;
 	struct gl_cpl *cpl;
 	dma_addr_t ring_dma;
@@ -160,10 +168,15 @@ struct gl_chan {
 	u32 tail;		/* descriptors ever written */
 	u32 done;		/* descriptors ever retired */
 	u32 cpl_seen;
-	struct list_head queue;	/* of gl_xfer, waiting */
-	struct gl_xfer *active;
+	struct list_head waiting;	/* of gl_xfer: has nothing in the ring */
+	struct list_head in_ring;	/* of gl_xfer, in order */
 	struct gl_batch batch[GL_BATCHES];
+	unsigned int first_batch;
 	unsigned int batches;
+	u64 put_bytes;		/* ever put into the ring */
+	u64 shared_bytes;	/* of the transfers in it */
+	struct delayed_work late;	/* for those with a time limit */
+	unsigned long next_late;
 };
 
 int gl_chan_init(struct gl_card *card, unsigned int index);
@@ -178,10 +191,21 @@ void gl_chan_run(struct gl_chan *chan, dma_addr_t ring, dma_addr_t cpl,
 		 u32 entries, bool irq);
 void gl_chan_stop(struct gl_chan *chan);
 bool gl_chan_lost(struct gl_chan *chan);
-int gl_chan_queue(struct gl_chan *chan, struct gl_xfer *xfer);
-void gl_chan_cancel(struct gl_chan *chan, struct gl_xfer *xfer);
+void gl_chan_ring(struct gl_chan *chan, u32 tail);
+u32 gl_chan_status(struct gl_chan *chan);
+u64 gl_chan_bytes(struct gl_chan *chan);
 void gl_chan_reap(struct gl_chan *chan);
-u64 gl_chan_progress(struct gl_chan *chan, struct gl_xfer *xfer);
+void gl_card_reap(struct gl_card *card);
+
+/* ---- channels that transfers share (share.c) ---- */
+
+extern const struct gl_chan_user gl_share_user;
+
+void gl_share_init(struct gl_chan *chan);
+int gl_share_submit(struct gl_chan *chan, struct gl_xfer *xfer);
+void gl_share_cancel(struct gl_chan *chan, struct gl_xfer *xfer);
+void gl_share_peek(struct gl_card *card);
+u64 gl_share_progress(struct gl_chan *chan, struct gl_xfer *xfer);
 
 /* ---- card (pci.c) ---- */
 
@@ -240,17 +264,18 @@ struct gl_file {
 	struct address_space *mapping;
 	struct mutex lock;		/* the two tables */
 	struct xarray locks;
-	struct xarray xfers;
+	struct gl_xfer **xfers;		/* GIGALOCK_MAX_XFERS, once there is one */
+	unsigned int made_xfers;	/* places in it that are used */
 	struct xarray queues;
 	u32 next_queue;
 	struct rb_root maps;		/* of gl_mapping, by offset */
 	u64 next_page;			/* where the next one is looked for */
-	u32 next_lock;			/* ids go round: one given back is not */
-	u32 next_xfer;			/* soon another's */
+	u32 next_lock;			/* ids go round: one given back is not soon another's */
 	unsigned int nr_xfers;
 	struct eventfd_ctx __rcu *eventfd;
 	spinlock_t done_lock;		/* the list, and the state of its transfers */
 	struct list_head done;		/* of gl_xfer, finished, not reaped */
+	struct list_head spare;		/* of gl_xfer, for the next ones */
 	wait_queue_head_t wait;
 };
 
@@ -526,14 +551,18 @@ void gl_queues_detach(struct gl_file *file);
 
 /* ---- transfers (xfer.c) ---- */
 
+/* Memory for one is kept by its file and used again. */
 struct gl_xfer {
 	struct kref ref;
 	struct gl_file *file;		/* valid until the file has let it go */
 	struct gl_chan *chan;
-	struct gl_lock *lock;
-	struct list_head node;		/* in gl_chan.queue, then gl_file.done */
-	u32 id;
+	struct list_head node;		/* gl_chan.waiting or in_ring, gl_file.done or spare */
+	u32 id;				/* 0: not to be found by user space */
+	u32 place;			/* in gl_file.xfers, for ever */
+	u32 last_id;
 	u32 state;			/* GIGALOCK_XFER_*; under done_lock */
+	u32 timeout_ms;
+	unsigned long deadline;		/* jiffies */
 	struct gl_who who;
 	u64 cookie;
 
@@ -559,7 +588,6 @@ int gl_xfer_cancel(struct gl_file *file, u32 id);
 int gl_xfer_progress(struct gl_file *file, struct gigalock_progress *arg);
 void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail);
 void gl_xfer_put(struct gl_xfer *xfer);
-void gl_card_reap(struct gl_card *card);
 void gl_xfer_release_all(struct gl_file *file);
 
 #endif /* GIGALOCK_GL_H */

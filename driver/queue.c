@@ -646,8 +646,7 @@ int gl_queue_submit(struct gl_file *file, struct gigalock_queue_submit *arg,
 		if ((err || taken == arg->count) && q->rung != q->tail &&
 		    !gl_queue_over(q)) {
 			q->rung = q->tail;
-			/* Descriptors before the doorbell; writel() orders them. */
-			writel(q->tail, q->chan->regs + GL_CH_DOORBELL);
+			gl_chan_ring(q->chan, q->tail);
 		}
 		mutex_unlock(&q->chan->lock);
 		mutex_unlock(&file->lock);

@@ -7,18 +7,68 @@
 
 #include "gl.h"
 
-/* A lost interrupt costs this long, not for ever. */
-#define GL_LOOK_AGAIN	msecs_to_jiffies(250)
+/* An id is the place in the file's table, and a number that goes round. */
+#define GL_PLACE_BITS	10
+static_assert(GIGALOCK_MAX_XFERS == 1 << GL_PLACE_BITS);
 
-static void gl_xfer_free(struct kref *ref)
+/* ---- memory for them: kept by the file, so that most cost no allocation ---- */
+
+static void gl_xfer_spare(struct kref *ref)
 {
-	kfree(container_of(ref, struct gl_xfer, ref));
+	struct gl_xfer *xfer = container_of(ref, struct gl_xfer, ref);
+	struct gl_file *file = xfer->file;
+
+	spin_lock(&file->done_lock);
+	list_add_tail(&xfer->node, &file->spare);
+	spin_unlock(&file->done_lock);
 }
 
 void gl_xfer_put(struct gl_xfer *xfer)
 {
-	kref_put(&xfer->ref, gl_xfer_free);
+	kref_put(&xfer->ref, gl_xfer_spare);
 }
+
+/* Under gl_file.lock. NULL: no memory. */
+static struct gl_xfer *gl_xfer_new(struct gl_file *file)
+{
+	struct gl_xfer *xfer;
+
+	spin_lock(&file->done_lock);
+	xfer = list_first_entry_or_null(&file->spare, struct gl_xfer, node);
+	if (xfer)
+		list_del_init(&xfer->node);
+	spin_unlock(&file->done_lock);
+	if (xfer)
+		return xfer;
+	if (!file->xfers)
+		file->xfers = kvcalloc(GIGALOCK_MAX_XFERS, sizeof(*file->xfers),
+				       GFP_KERNEL_ACCOUNT);
+	if (!file->xfers)
+		return NULL;
+	xfer = kzalloc(sizeof(*xfer), GFP_KERNEL_ACCOUNT);
+	if (!xfer)
+		return NULL;
+	INIT_LIST_HEAD(&xfer->node);
+	xfer->file = file;
+	xfer->place = file->made_xfers++;
+	xfer->last_id = xfer->place;
+	file->xfers[xfer->place] = xfer;
+	return xfer;
+}
+
+/* Under gl_file.lock. */
+static struct gl_xfer *gl_xfer_find(struct gl_file *file, u32 id)
+{
+	u32 place = id & (GIGALOCK_MAX_XFERS - 1);
+	struct gl_xfer *xfer;
+
+	if (!id || place >= file->made_xfers)
+		return NULL;
+	xfer = file->xfers[place];
+	return xfer->id == id ? xfer : NULL;
+}
+
+/* ---- the end of one ---- */
 
 /*
  * The channel has let go of it, and of its reference. Never the last one, and
@@ -28,7 +78,7 @@ void gl_xfer_put(struct gl_xfer *xfer)
 void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail)
 {
 	struct gl_file *file = xfer->file;
-	struct gl_lock *lock = xfer->lock;
+	struct gl_lock *lock = xfer->move.lock;
 	struct gl_tally tally = { .lock = lock, .busy_ns = xfer->elapsed_ns };
 
 	xfer->status = status;
@@ -42,7 +92,7 @@ void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail)
 	 * the lock, so this is never the last reference, and once it is 0 giving
 	 * the lock back gives it back at once.
 	 */
-	xfer->lock = NULL;
+	xfer->move.lock = NULL;
 	gl_lock_put(lock);
 	gl_tally_add(&tally, xfer->move.direction, xfer->bytes, status);
 	gl_tally_flush(&tally);
@@ -54,6 +104,8 @@ void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail)
 	gl_file_tell(file);
 	spin_unlock(&file->done_lock);
 }
+
+/* ---- the beginning ---- */
 
 /*
  * Host to card on even channels, card to host on odd ones, in turn; on any,
@@ -82,6 +134,58 @@ static struct gl_chan *gl_xfer_channel(struct gl_card *card, u32 direction)
 	return &card->chan[0];
 }
 
+/*
+ * Under gl_file.lock: nobody can reap it by guessing its id before it is in its
+ * channel.
+ */
+static int gl_xfer_begin(struct gl_file *file, struct gigalock_submit *arg,
+			 const struct gl_move *move, struct gl_fail *fail)
+{
+	struct gl_card *card = file->card;
+	struct gl_xfer *xfer;
+	int err;
+
+	if (file->nr_xfers >= GIGALOCK_MAX_XFERS) {
+		gl_fail_argument(fail, file->nr_xfers, GIGALOCK_MAX_XFERS);
+		fail->err = -EAGAIN;
+		return -EAGAIN;
+	}
+	err = gl_inject(card, GL_INJECT_METADATA);
+	xfer = err ? NULL : gl_xfer_new(file);
+	if (!xfer)
+		return gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
+				   GIGALOCK_STAGE_TABLE, err ?: -ENOMEM, 0,
+				   sizeof(*xfer), 0);
+	kref_init(&xfer->ref);
+	xfer->state = GIGALOCK_XFER_QUEUED;
+	xfer->timeout_ms = arg->timeout_ms;
+	xfer->deadline = jiffies + msecs_to_jiffies(arg->timeout_ms) + 1;
+	xfer->cookie = arg->cookie;
+	xfer->move = *move;
+	xfer->bytes = 0;
+	xfer->begin_ns = 0;
+	xfer->elapsed_ns = 0;
+	xfer->fault_addr = 0;
+	xfer->crc = 0;
+	gl_who_am_i(&xfer->who);
+	do {
+		xfer->chan = gl_xfer_channel(card, move->direction);
+		err = gl_share_submit(xfer->chan, xfer);
+	} while (err == -EBUSY);
+	if (err) {
+		gl_xfer_put(xfer);
+		return gl_fail_set(fail, GIGALOCK_REASON_DEVICE_GONE,
+				   GIGALOCK_STAGE_TRANSFER, err, 0, arg->length, 0);
+	}
+	xfer->last_id += 1 << GL_PLACE_BITS;
+	if (xfer->last_id > INT_MAX)
+		xfer->last_id = xfer->place + (1 << GL_PLACE_BITS);
+	xfer->id = xfer->last_id;
+	file->nr_xfers++;
+	arg->xfer = xfer->id;
+	return 0;
+}
+
 int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
 		   struct gl_fail *fail)
 {
@@ -97,11 +201,10 @@ int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
 	};
 	struct gl_card *card = file->card;
 	struct gl_move move = {};
-	struct gl_xfer *xfer;
 	struct gl_lock *lock;
 	int err;
 
-	if (arg->timeout_ms || arg->reserved)
+	if (arg->reserved)
 		return gl_fail_argument(fail, arg->reserved, 0);
 	err = gl_move_parse(card, &req, &move, fail);
 	if (err)
@@ -122,69 +225,25 @@ int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
 	if (err)
 		goto put_lock;
 
-	err = gl_inject(card, GL_INJECT_METADATA);
-	xfer = err ? NULL : kzalloc(sizeof(*xfer), GFP_KERNEL_ACCOUNT);
-	if (!xfer) {
-		err = gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
-				  GIGALOCK_STAGE_TABLE, err ?: -ENOMEM, 0,
-				  sizeof(*xfer), 0);
-		goto put_lock;
-	}
-	kref_init(&xfer->ref);
-	INIT_LIST_HEAD(&xfer->node);
-	xfer->file = file;
-	xfer->lock = lock;
-	xfer->move = move;
-	xfer->cookie = arg->cookie;
-	gl_who_am_i(&xfer->who);
-
 	mutex_lock(&file->lock);
-	if (file->nr_xfers >= GIGALOCK_MAX_XFERS) {
-		gl_fail_argument(fail, file->nr_xfers, GIGALOCK_MAX_XFERS);
-		fail->err = -EAGAIN;
-		err = -EAGAIN;
-	} else {
-		err = xa_alloc_cyclic(&file->xfers, &xfer->id, xfer,
-				      XA_LIMIT(1, INT_MAX), &file->next_xfer,
-				      GFP_KERNEL_ACCOUNT);
-		if (err < 0)
-			gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
-				    GIGALOCK_STAGE_TABLE, err, 0, sizeof(void *), 0);
-	}
-	if (err >= 0) {
-		/*
-		 * Under the mutex: nobody can reap and free it by guessing its
-		 * id before it is in its channel.
-		 */
-		do {
-			xfer->chan = gl_xfer_channel(card, move.direction);
-			err = gl_chan_queue(xfer->chan, xfer);
-		} while (err == -EBUSY);
-		if (err) {
-			xa_erase(&file->xfers, xfer->id);
-			gl_fail_set(fail, GIGALOCK_REASON_DEVICE_GONE,
-				    GIGALOCK_STAGE_TRANSFER, err, 0, arg->length, 0);
-		} else {
-			file->nr_xfers++;
-			arg->xfer = xfer->id;
-		}
-	}
+	err = gl_xfer_begin(file, arg, &move, fail);
 	mutex_unlock(&file->lock);
 	if (!err)
 		return 0;
-	kfree(xfer);
 put_lock:
 	atomic_dec(&lock->inflight);
 	gl_lock_put(lock);
 	return err;
 }
 
+/* ---- reaping and asking ---- */
+
 static struct gl_xfer *gl_xfer_get(struct gl_file *file, u32 id)
 {
 	struct gl_xfer *xfer;
 
 	mutex_lock(&file->lock);
-	xfer = xa_load(&file->xfers, id);
+	xfer = gl_xfer_find(file, id);
 	if (xfer)
 		kref_get(&xfer->ref);
 	mutex_unlock(&file->lock);
@@ -208,11 +267,12 @@ static bool gl_xfer_ready(struct gl_file *file, struct gl_xfer *xfer)
  * The table's reference passes to the caller. NULL: none is finished;
  * -ENOENT: someone else took it, or there is none at all.
  */
-static struct gl_xfer *gl_xfer_take(struct gl_file *file, struct gl_xfer *xfer)
+static struct gl_xfer *gl_xfer_take(struct gl_file *file, struct gl_xfer *xfer,
+				    u32 *id)
 {
 	mutex_lock(&file->lock);
 	spin_lock(&file->done_lock);
-	if (!file->nr_xfers || (xfer && xa_load(&file->xfers, xfer->id) != xfer))
+	if (!file->nr_xfers || (xfer && !xfer->id))
 		xfer = ERR_PTR(-ENOENT);
 	else if (!xfer)
 		xfer = list_first_entry_or_null(&file->done, struct gl_xfer, node);
@@ -222,19 +282,12 @@ static struct gl_xfer *gl_xfer_take(struct gl_file *file, struct gl_xfer *xfer)
 		list_del_init(&xfer->node);
 	spin_unlock(&file->done_lock);
 	if (!IS_ERR_OR_NULL(xfer)) {
-		xa_erase(&file->xfers, xfer->id);
+		*id = xfer->id;
+		xfer->id = 0;
 		file->nr_xfers--;
 	}
 	mutex_unlock(&file->lock);
 	return xfer;
-}
-
-void gl_card_reap(struct gl_card *card)
-{
-	unsigned int i;
-
-	for (i = 0; i < card->nchan; i++)
-		gl_chan_reap(&card->chan[i]);
 }
 
 int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg)
@@ -252,7 +305,11 @@ int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg)
 			return -ENOENT;
 	}
 	for (;;) {
-		xfer = gl_xfer_take(file, wanted);
+		xfer = gl_xfer_take(file, wanted, &arg->xfer);
+		if (!xfer) {
+			gl_share_peek(file->card);
+			xfer = gl_xfer_take(file, wanted, &arg->xfer);
+		}
 		if (xfer)
 			break;
 		left = GL_LOOK_AGAIN;
@@ -282,7 +339,6 @@ int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg)
 	if (IS_ERR(xfer))
 		return PTR_ERR(xfer);
 
-	arg->xfer = xfer->id;
 	arg->cookie = xfer->cookie;
 	arg->bytes = xfer->bytes;
 	arg->fault_addr = xfer->fault_addr;
@@ -301,7 +357,7 @@ int gl_xfer_cancel(struct gl_file *file, u32 id)
 
 	if (!xfer)
 		return -ENOENT;
-	gl_chan_cancel(xfer->chan, xfer);
+	gl_share_cancel(xfer->chan, xfer);
 	gl_xfer_put(xfer);
 	return 0;
 }
@@ -315,7 +371,7 @@ int gl_xfer_progress(struct gl_file *file, struct gigalock_progress *arg)
 	xfer = gl_xfer_get(file, arg->xfer);
 	if (!xfer)
 		return -ENOENT;
-	arg->bytes = gl_chan_progress(xfer->chan, xfer);
+	arg->bytes = gl_share_progress(xfer->chan, xfer);
 	arg->total = xfer->move.length;
 	arg->state = READ_ONCE(xfer->state);
 	gl_xfer_put(xfer);
@@ -325,13 +381,15 @@ int gl_xfer_progress(struct gl_file *file, struct gigalock_progress *arg)
 /* At the last close. Nobody else can reach the file's tables any more. */
 void gl_xfer_release_all(struct gl_file *file)
 {
-	struct gl_xfer *xfer;
-	unsigned long id;
+	unsigned int i;
 
-	xa_for_each(&file->xfers, id, xfer) {
-		gl_chan_cancel(xfer->chan, xfer);
-		xa_erase(&file->xfers, id);
-		gl_xfer_put(xfer);
+	for (i = 0; i < file->made_xfers; i++) {
+		struct gl_xfer *xfer = file->xfers[i];
+
+		if (xfer->id)
+			gl_share_cancel(xfer->chan, xfer);
 	}
-	xa_destroy(&file->xfers);
+	for (i = 0; i < file->made_xfers; i++)
+		kfree(file->xfers[i]);
+	kvfree(file->xfers);
 }
