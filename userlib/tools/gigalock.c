@@ -9,7 +9,7 @@
 
 static const struct command *const commands[] = {
 	&command_info, &command_lock, &command_xfer, &command_limit,
-	&command_failures, &command_pattern,
+	&command_failures, &command_doctor, &command_pattern,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

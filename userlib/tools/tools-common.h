@@ -34,7 +34,7 @@ struct command {
 };
 
 extern const struct command command_info, command_lock, command_xfer,
-	command_limit, command_failures, command_pattern;
+	command_limit, command_failures, command_doctor, command_pattern;
 
 /* ---- options ------------------------------------------------------------- */
 

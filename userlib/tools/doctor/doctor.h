@@ -266,6 +266,9 @@ void verdict_word(struct verdict *v, const char *what, const char *word,
 		  const char *source);
 void verdict_look(struct verdict *v, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
+/* Not sure, as long as nothing certain forbids the lock; and where to look. */
+void verdict_doubt(struct verdict *v, const char *format, ...)
+	__attribute__((format(printf, 2, 3)));
 /* This bound is the smallest so far: it decides the reason. */
 void verdict_bound(struct verdict *v, const struct request *r, uint64_t largest,
 		   uint32_t reason, uint64_t limit);

@@ -56,19 +56,36 @@ void verdict_word(struct verdict *v, const char *what, const char *word,
 	v->nevidence++;
 }
 
-void verdict_look(struct verdict *v, const char *format, ...)
+static void look(struct verdict *v, const char *format, va_list args)
 {
-	va_list args;
-
 	if (v->nlook == MAX_LOOK)
 		return;
-	va_start(args, format);
 	vsnprintf(v->look[v->nlook], sizeof(v->look[0]), format, args);
-	va_end(args);
 	for (unsigned int i = 0; i < v->nlook; i++)
 		if (!strcmp(v->look[i], v->look[v->nlook]))
 			return;
 	v->nlook++;
+}
+
+void verdict_look(struct verdict *v, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	look(v, format, args);
+	va_end(args);
+}
+
+void verdict_doubt(struct verdict *v, const char *format, ...)
+{
+	va_list args;
+
+	if (!v->locks)
+		return;
+	v->certain = false;
+	va_start(args, format);
+	look(v, format, args);
+	va_end(args);
 }
 
 void verdict_bound(struct verdict *v, const struct request *r, uint64_t largest,
@@ -315,8 +332,7 @@ void model_map(struct facts *f, const struct request *r, struct verdict *v,
 			       r->address_width == width ? "the request" :
 			       "/sys/bus/pci/devices/*/dma_mask_bits");
 	if (f->iommu == UNKNOWN) {
-		v->certain = false;
-		verdict_look(v, "whether the IOMMU translates for the device: "
+		verdict_doubt(v, "whether the IOMMU translates for the device: "
 			     "/sys/bus/pci/devices/BDF/iommu_group/type");
 	}
 	if (facts_translates(f)) {
@@ -330,16 +346,14 @@ void model_map(struct facts *f, const struct request *r, struct verdict *v,
 		return;
 	}
 	if (end == UNKNOWN) {
-		v->certain = false;
-		verdict_look(v, "where RAM lies: /proc/iomem, as root");
+		verdict_doubt(v, "where RAM lies: /proc/iomem, as root");
 		return;
 	}
 	if (!f->swiotlb_forced && top >= end - 1)
 		return;		/* the device reaches everything */
 	verdict_number(v, "end of RAM", end, "address", "/proc/iomem");
 	if (f->swiotlb == UNKNOWN) {
-		v->certain = false;
-		verdict_look(v, "the bounce buffer: /sys/kernel/debug/swiotlb, as root");
+		verdict_doubt(v, "the bounce buffer: /sys/kernel/debug/swiotlb, as root");
 		return;
 	}
 	pool = f->swiotlb_used == UNKNOWN ? f->swiotlb :
@@ -361,8 +375,7 @@ void model_map(struct facts *f, const struct request *r, struct verdict *v,
 		  top < GIB(4) ? (room.above_4g < r->bytes ? room.above_4g : r->bytes) : 0;
 	if (!f->swiotlb_forced && top != GIB(4) - 1 && top < end) {
 		/* Not at a zone's border: where the pages lie is not known before. */
-		v->certain = false;
-		verdict_look(v, "pages below %#llx may or may not be had for it",
+		verdict_doubt(v, "pages below %#llx may or may not be had for it",
 			     (unsigned long long)top);
 		bounced = r->bytes;
 	}
