@@ -394,6 +394,7 @@ static const struct file_operations gl_fops = {
 	.unlocked_ioctl = gl_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.mmap = gl_mmap,
+	GL_GET_UNMAPPED_AREA
 	.poll = gl_poll,
 	GL_NO_LLSEEK
 };

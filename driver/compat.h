@@ -78,4 +78,41 @@ static inline void gl_vm_flags_clear(struct vm_area_struct *vma, unsigned long f
 #define GL_NO_LLSEEK
 #endif
 
+/*
+ * Huge page-table entries for memory that the core has no claim on: safe where
+ * they can be marked as such, from 6.12 on. They want addresses that are aligned
+ * as the offsets are. pfn_t was dropped in 6.17.
+ */
+#ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+#define GL_HUGE_PFNS
+#include <linux/huge_mm.h>
+#define GL_GET_UNMAPPED_AREA	.get_unmapped_area = thp_get_unmapped_area,
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 17, 0)
+#include <linux/pfn_t.h>
+#define gl_huge_pfn(pfn)	__pfn_to_pfn_t(pfn, PFN_DEV)
+#else
+#define gl_huge_pfn(pfn)	(pfn)
+#endif
+static inline vm_fault_t gl_insert_huge(struct vm_fault *vmf, unsigned long pfn,
+					unsigned int order)
+{
+	bool write = vmf->flags & FAULT_FLAG_WRITE;
+
+	if (order == PMD_ORDER)
+		return vmf_insert_pfn_pmd(vmf, gl_huge_pfn(pfn), write);
+#ifdef CONFIG_ARCH_SUPPORTS_PUD_PFNMAP
+	if (order == PUD_ORDER)
+		return vmf_insert_pfn_pud(vmf, gl_huge_pfn(pfn), write);
+#endif
+	return VM_FAULT_FALLBACK;
+}
+#else
+#define GL_GET_UNMAPPED_AREA
+static inline vm_fault_t gl_insert_huge(struct vm_fault *vmf, unsigned long pfn,
+					unsigned int order)
+{
+	return VM_FAULT_FALLBACK;
+}
+#endif
+
 #endif /* GIGALOCK_COMPAT_H */

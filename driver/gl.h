@@ -329,6 +329,9 @@ void gl_mapping_remove(struct gl_file *file, struct gl_mapping *map);
 int gl_file_mmap(struct gl_file *file, struct vm_area_struct *vma);
 
 extern const struct gl_mapping_ops gl_lock_mapping_ops;
+int gl_mmap_pfns(struct gl_lock *lock, struct vm_area_struct *vma, u64 offset);
+vm_fault_t gl_fault_pfns(struct gl_lock *lock, struct vm_fault *vmf, u64 page,
+			 unsigned int order);
 
 /* ---- locks (lock.c and one file a strategy) ---- */
 
@@ -391,14 +394,21 @@ struct gl_strategy {
 		    struct gl_fail *fail);
 	void (*detach)(struct gl_lock *lock);
 	void (*free)(struct gl_lock *lock);
+	/*
+	 * What can be mapped: @mmap prepares a VMA; then either @fault maps a page,
+	 * or, with gl_mmap_pfns() as @mmap, @pfn says where one lies and how many
+	 * follow it in a row (at least itself).
+	 */
 	int (*mmap)(struct gl_lock *lock, struct vm_area_struct *vma, u64 offset);
 	vm_fault_t (*fault)(struct gl_lock *lock, struct vm_fault *vmf, u64 page);
+	unsigned long (*pfn)(struct gl_lock *lock, u64 page, u64 *run);
 	void (*sync)(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
 };
 
 extern const struct gl_strategy gl_strategy_coherent;
 extern const struct gl_strategy gl_strategy_contig_range;
 extern const struct gl_strategy gl_strategy_sg;
+extern const struct gl_strategy gl_strategy_chunked;
 
 /*
  * 0, or the errno of a caller that is to stop waiting (killed, time is up),
@@ -451,14 +461,31 @@ void gl_table_init(struct gl_table *table, u64 max_segment);
 void gl_table_init_lock(struct gl_table *table, struct gl_lock *lock);
 int gl_table_add(struct gl_table *table, struct page *page, unsigned int offset,
 		 u64 bytes);
-int gl_table_why(struct gl_lock *lock, struct gl_table *table, int err,
-		 struct gl_fail *fail);
+int gl_table_why(u64 bytes, struct gl_table *table, int err, struct gl_fail *fail);
+unsigned long gl_table_pfn(struct gl_table *table, u64 page, u64 *run);
 void gl_table_free(struct gl_table *table);
 int gl_table_map(struct gl_lock *lock, struct gl_table *table,
 		 struct gl_fail *fail);
 /* What a strategy made of one table has for these. */
 void gl_table_unmap(struct gl_lock *lock);
 void gl_table_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
+
+/* ---- blocks of the page allocator (chunked.c) ---- */
+
+struct gl_blocks {
+	struct gl_table table;		/* made ready by who wants the blocks */
+};
+
+struct gl_blocks_want {
+	u64 bytes;			/* whole pages */
+	u64 top;			/* highest physical address */
+	int node;			/* or NUMA_NO_NODE */
+	struct gl_lock *lock;		/* for whom; NULL: nobody yet */
+};
+
+int gl_blocks_alloc(struct gl_blocks *blocks, const struct gl_blocks_want *want,
+		    struct gl_fail *fail);
+void gl_blocks_free(struct gl_blocks *blocks);
 
 /* ---- the caller's memory (pin.c) ---- */
 

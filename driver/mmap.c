@@ -139,10 +139,20 @@ static vm_fault_t gl_vma_fault(struct vm_fault *vmf)
 	return gl_vma_fault_order(vmf, 0);
 }
 
+#ifdef GL_HUGE_PFNS
+static vm_fault_t gl_vma_huge_fault(struct vm_fault *vmf, unsigned int order)
+{
+	return gl_vma_fault_order(vmf, order);
+}
+#endif
+
 static const struct vm_operations_struct gl_vm_ops = {
 	.open = gl_vma_open,
 	.close = gl_vma_close,
 	.fault = gl_vma_fault,
+#ifdef GL_HUGE_PFNS
+	.huge_fault = gl_vma_huge_fault,
+#endif
 };
 
 int gl_file_mmap(struct gl_file *file, struct vm_area_struct *vma)
@@ -219,11 +229,77 @@ static int gl_lock_vma_mmap(struct gl_mapping *map, struct vm_area_struct *vma,
 	return lock->strategy->mmap(lock, vma, offset);
 }
 
+/* ---- memory without a claim of the core's on it, by page number ---- */
+
+/*
+ * Mapped by faults: only a mapping that the core knows can fault, so whatever is
+ * mapped when the card goes is found and taken away again.
+ */
+int gl_mmap_pfns(struct gl_lock *lock, struct vm_area_struct *vma, u64 offset)
+{
+	gl_vm_flags_set(vma, VM_IO | VM_PFNMAP);
+	return 0;
+}
+
+/* The aligned block around the fault in one entry, if it lies in one piece. */
+static vm_fault_t gl_fault_block(struct gl_lock *lock, struct vm_fault *vmf,
+				 u64 page, unsigned int order)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	unsigned long size = PAGE_SIZE << order;
+	unsigned long addr = ALIGN_DOWN(vmf->address, size);
+	unsigned long pfn;
+	u64 run;
+
+	if (addr < vma->vm_start || size > vma->vm_end - addr)
+		return VM_FAULT_FALLBACK;
+	page -= (vmf->address - addr) >> PAGE_SHIFT;
+	pfn = lock->strategy->pfn(lock, page, &run);
+	if (run < BIT(order) || !IS_ALIGNED(pfn, BIT(order)))
+		return VM_FAULT_FALLBACK;
+	return gl_insert_huge(vmf, pfn, order);
+}
+
+/* The page, and with it those around that one table of entries has. */
+static vm_fault_t gl_fault_pages(struct gl_lock *lock, struct vm_fault *vmf, u64 page)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	unsigned long here = vmf->address & PAGE_MASK;
+	unsigned long addr = max(ALIGN_DOWN(here, PMD_SIZE), vma->vm_start);
+	unsigned long end = min(ALIGN(here + 1, PMD_SIZE), vma->vm_end);
+	vm_fault_t ret = VM_FAULT_NOPAGE;
+
+	page -= (here - addr) >> PAGE_SHIFT;
+	while (addr < end && ret == VM_FAULT_NOPAGE) {
+		u64 run;
+		unsigned long pfn = lock->strategy->pfn(lock, page, &run);
+
+		if (!run)
+			return VM_FAULT_SIGBUS;
+		page += run;
+		for (; run && addr < end && ret == VM_FAULT_NOPAGE; run--) {
+			ret = vmf_insert_pfn(vma, addr, pfn++);
+			addr += PAGE_SIZE;
+		}
+	}
+	return ret;
+}
+
+vm_fault_t gl_fault_pfns(struct gl_lock *lock, struct vm_fault *vmf, u64 page,
+			 unsigned int order)
+{
+	if (order)
+		return gl_fault_block(lock, vmf, page, order);
+	return gl_fault_pages(lock, vmf, page);
+}
+
 static vm_fault_t gl_lock_vma_fault(struct gl_mapping *map, struct vm_fault *vmf,
 				    u64 page, unsigned int order)
 {
 	struct gl_lock *lock = gl_mapped_lock(map);
 
+	if (lock->strategy->pfn)
+		return gl_fault_pfns(lock, vmf, page, order);
 	if (order)
 		return VM_FAULT_FALLBACK;
 	if (!lock->strategy->fault)

@@ -147,7 +147,7 @@ static int gl_pin_append(struct gl_lock *lock, struct gl_pin *pin,
 	 * Those that are in the table are released with it. Of the run that
 	 * failed some may be: what is in the table goes by bytes.
 	 */
-	return gl_table_why(lock, &pin->table, err, fail);
+	return gl_table_why(lock->bytes, &pin->table, err, fail);
 }
 
 static int gl_pin_all(struct gl_lock *lock, struct gl_pin *pin, u64 user_addr,

@@ -96,20 +96,42 @@ int gl_table_add(struct gl_table *table, struct page *page, unsigned int offset,
 	return 0;
 }
 
-/* Why gl_table_add() refused, for a lock. */
-int gl_table_why(struct gl_lock *lock, struct gl_table *table, int err,
-		 struct gl_fail *fail)
+/* Why gl_table_add() refused, with @bytes to be held in all. */
+int gl_table_why(u64 bytes, struct gl_table *table, int err, struct gl_fail *fail)
 {
 	if (err == -E2BIG) {
 		gl_fail_set(fail, GIGALOCK_REASON_TOO_MANY_SEGMENTS,
 			    GIGALOCK_STAGE_TABLE, err, table->most_entries,
-			    DIV_ROUND_UP_ULL(lock->bytes, PAGE_SIZE),
+			    DIV_ROUND_UP_ULL(bytes, PAGE_SIZE),
 			    table->bytes >> PAGE_SHIFT);
 		fail->unit = GIGALOCK_UNIT_COUNT;
 		return err;
 	}
 	return gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
-			   GIGALOCK_STAGE_TABLE, err, 0, lock->bytes, table->bytes);
+			   GIGALOCK_STAGE_TABLE, err, 0, bytes, table->bytes);
+}
+
+/*
+ * Where page @page of the table's memory lies, for the CPU; *@run is how many
+ * pages follow in a row, itself counted. Entries are whole pages.
+ */
+unsigned long gl_table_pfn(struct gl_table *table, u64 page, u64 *run)
+{
+	u64 chunk_page = 0;
+	struct scatterlist *s;
+	unsigned int i;
+
+	for_each_sgtable_sg(&table->sgt, s, i) {
+		u64 pages = s->length >> PAGE_SHIFT;
+
+		if (page - chunk_page < pages) {
+			*run = pages - (page - chunk_page);
+			return page_to_pfn(sg_page(s)) + (page - chunk_page);
+		}
+		chunk_page += pages;
+	}
+	*run = 0;
+	return 0;
 }
 
 void gl_table_free(struct gl_table *table)
@@ -171,8 +193,6 @@ int gl_table_map(struct gl_lock *lock, struct gl_table *table,
 		 struct gl_fail *fail)
 {
 	int err = gl_inject(lock->card, GL_INJECT_MAP);
-	struct scatterlist *s;
-	unsigned int i;
 
 	sg_mark_end(table->last);
 	if (!err)
@@ -181,9 +201,6 @@ int gl_table_map(struct gl_lock *lock, struct gl_table *table,
 	if (err)
 		return gl_table_map_why(lock, table, err, fail);
 	lock->sgt = &table->sgt;
-	lock->segments = table->sgt.nents;
-	for_each_sgtable_dma_sg(&table->sgt, s, i)
-		lock->longest = max_t(u64, lock->longest, sg_dma_len(s));
 	lock->table_bytes = table->kernel_bytes;
 	return 0;
 }
