@@ -71,11 +71,12 @@ static int try_register(int ring, char *start, size_t length)
 /* The longest power of two below @length that is taken; 0: none. */
 static uint64_t longest(int ring, char *start, size_t length)
 {
-	size_t size = glk_page_size();
+	const size_t page = (size_t)glk_page_size();
+	size_t size = page;
 
 	while (size < length - size)
 		size *= 2;
-	for (; size >= glk_page_size(); size /= 2)
+	for (; size >= page; size /= 2)
 		if (!try_register(ring, start, size))
 			return size;
 	return 0;

@@ -254,7 +254,7 @@ uint32_t glk_pattern_crc32c_with(uint32_t crc, uint64_t seed, uint64_t offset,
 		}
 	}
 	while (len > 0) {
-		size_t n = len < sizeof(chunk) ? len : sizeof(chunk);
+		size_t n = len < sizeof(chunk) ? (size_t)len : sizeof(chunk);
 
 		fill(chunk, n, seed, offset, 0);
 		crc = glk_crc32c(crc, chunk, n);

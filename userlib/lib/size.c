@@ -17,7 +17,7 @@ uint64_t glk_size_limit(void)
 #elif UINTPTR_MAX > UINT32_MAX
 	return (uint64_t)1 << 47;
 #else
-	return UINT32_MAX;
+	return (uint64_t)1 << 32;
 #endif
 }
 

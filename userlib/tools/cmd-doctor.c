@@ -11,7 +11,8 @@ struct wishes {
 	struct request r;
 	bool have_size, have_strategy, have_width, have_segment, have_page, have_pid, have_bits;
 	uint64_t pid;
-	const char *root, *memory, *failure, *device;
+	uint32_t direction;
+	const char *root, *memory, *failure, *device, *dmabuf;
 };
 
 static int refuse_bad(struct tool *tool, struct wishes *w)
@@ -41,6 +42,9 @@ static int refuse_bad(struct tool *tool, struct wishes *w)
 	if (w->memory && !memory_by_name(w->memory, &r->memory))
 		return usage_error(tool, "--memory: there is no kind \"%.60s\"; the kinds are: "
 				   "anonymous, readonly, io, file, memfd, hugetlb", w->memory);
+	/* A card that only reads may be given what can't be written. */
+	if (r->memory == MEMORY_READ_ONLY && w->direction == GIGALOCK_DIR_TO_CARD)
+		r->memory = MEMORY_ANONYMOUS;
 	return EXIT_DONE;
 }
 
@@ -159,7 +163,7 @@ static int diagnose(struct tool *tool, const struct wishes *w,
 			       .remedies = remedies, .failed = failure != NULL };
 	struct json json;
 
-	facts_read(&f, w->root ? w->root : "", w->pid, w->device);
+	facts_read(&f, w->root ? w->root : "", (unsigned long)w->pid, w->device);
 	if (w->device && !f.have_card)
 		return usage_error(tool, "--pci: there is no device %.60s", w->device);
 	model_run(&f, &w->r, &v);
@@ -182,7 +186,8 @@ static int diagnose(struct tool *tool, const struct wishes *w,
 
 static int run(struct tool *tool, int argc, char **argv)
 {
-	static struct wishes w = { .r = { .strategy = GLK_STRATEGY_AUTO } };
+	static struct wishes w = { .r = { .strategy = GLK_STRATEGY_AUTO },
+				   .direction = GIGALOCK_DIR_BOTH };
 	struct gigalock_failure failure = { .size = sizeof(failure) };
 	const struct option_spec specs[] = {
 		{ "size", 's', OPTION_SIZE, &w.r.bytes, &w.have_size },
@@ -191,7 +196,10 @@ static int run(struct tool *tool, int argc, char **argv)
 		{ "max-segment", 0, OPTION_SIZE, &w.r.max_segment, &w.have_segment },
 		{ "small-table", 0, OPTION_FLAG, &w.r.small_table, NULL },
 		{ "entry-per-page", 0, OPTION_FLAG, &w.r.entry_per_page, NULL },
+		{ "no-map", 0, OPTION_FLAG, &w.r.no_user_map, NULL },
 		{ "no-user-map", 0, OPTION_FLAG, &w.r.no_user_map, NULL },
+		{ "direction", 0, OPTION_DIRECTION, &w.direction, NULL },
+		{ "dmabuf", 0, OPTION_TEXT, &w.dmabuf, NULL },
 		{ "node", 0, OPTION_NUMBER, &w.r.node, &w.r.has_node },
 		{ "page-size", 0, OPTION_SIZE, &w.r.page_size, &w.have_page },
 		{ "memory", 0, OPTION_TEXT, &w.memory, NULL },
@@ -225,7 +233,8 @@ const struct command command_doctor = {
 	"      --max-segment S  the longest piece that the device takes\n"
 	"      --small-table    a table of 256 entries\n"
 	"      --entry-per-page neighbouring pages aren't merged\n"
-	"      --no-user-map    the buffer is not mapped into a process\n"
+	"      --no-map         the buffer is not mapped into a process\n"
+	"      --direction D    to-card, from-card, both (the default)\n"
 	"      --node N         memory of this NUMA node only\n"
 	"      --page-size S    of hugetlb: 2M (the default) or 1G\n"
 	"      --memory KIND    of sg: anonymous (the default), readonly, io, file,\n"

@@ -72,8 +72,6 @@ static int run(struct tool *tool, int argc, char **argv)
 	static struct told told;
 	struct glk_limit_options options = {
 		.size = sizeof(options),
-		.strategy = GLK_STRATEGY_AUTO,
-		.direction = GIGALOCK_DIR_BOTH,
 		.tried = tell,
 		.tried_arg = &told,
 	};
@@ -81,22 +79,30 @@ static int run(struct tool *tool, int argc, char **argv)
 	struct gigalock_failure failure;
 	const char *resolution = "1%";
 	double timeout = 120;
-	bool have_size = false;
+	struct lock_choice want = {
+		.strategy = GLK_STRATEGY_AUTO,
+		.direction = GIGALOCK_DIR_BOTH,
+	};
+	struct glk_lock_options lock;
 	const struct option_spec specs[] = {
-		{ "size", 's', OPTION_SIZE, &options.bytes, &have_size },
-		{ "strategy", 'S', OPTION_STRATEGY, &options.strategy, NULL },
-		{ "direction", 0, OPTION_DIRECTION, &options.direction, NULL },
 		{ "resolution", 0, OPTION_TEXT, &resolution, NULL },
 		{ "timeout", 0, OPTION_SECONDS, &timeout, NULL },
 	};
-	int code = parse_options(tool, specs, sizeof(specs) / sizeof(specs[0]),
-				 argc, argv);
-	int ret;
+	int code, ret;
 
+	tool->lock = &want;
+	code = parse_options(tool, specs, sizeof(specs) / sizeof(specs[0]), argc,
+			     argv);
 	if (code)
 		return code;
-	if (!have_size)
-		return usage_error(tool, "--size is needed, such as --size 1G");
+	if (want.strategy == GIGALOCK_STRATEGY_DMABUF)
+		return usage_error(tool, "a dma-buf has the size that it has: nothing to search with --strategy dmabuf");
+	lock_options_of(&want, &lock);
+	options.bytes = want.bytes;
+	options.strategy = want.strategy;
+	options.direction = want.direction;
+	options.lock_flags = lock.flags;
+	options.lock = &lock;
 	if (!parse_resolution(resolution, &options.per_mille))
 		return usage_error(tool, "--resolution: \"%.60s\" is not a share from 0.1%% to 50%%",
 				   resolution);
@@ -114,13 +120,12 @@ const struct command command_limit = {
 	.name = "limit",
 	.summary = "the largest size that can be locked right now",
 	.help =
-	"  -s, --size S         the size wanted: tried first, never exceeded\n"
-	"  -S, --strategy X     coherent, contig-range, sg, auto (the default)\n"
-	"      --direction D    to-card, from-card, both (the default)\n"
+	LOCK_HELP
 	"      --resolution P   how near to come, 0.1% to 50% (1%)\n"
 	"      --timeout SEC    of each try; 0 is for ever (120)\n"
 	"\n"
-	"Each try is a child process that the OOM killer prefers. One that takes\n"
-	"longer than its time is ended and counts as failed, by timeout.\n",
+	"The size is tried first and never exceeded. Each try is a child process that\n"
+	"the OOM killer prefers. One that takes longer than its time is ended and counts\n"
+	"as failed, by timeout.\n",
 	.run = run,
 };

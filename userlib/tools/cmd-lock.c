@@ -11,9 +11,7 @@
 
 struct lock_args {
 	struct lock_report report;
-	uint32_t direction;
 	const char *hold;
-	bool no_touch;
 };
 
 static int say(const struct tool *tool, const struct lock_report *report,
@@ -33,13 +31,7 @@ static int say(const struct tool *tool, const struct lock_report *report,
 	if (report->failed && !report->tries.count)
 		print_failure(tool, &report->failure);
 	if (report->locked)
-		printf("locked %s by %s in %.1f ms: %u piece%s, the longest %s\n",
-		       SIZE(glk_lock_bytes(report->lock)),
-		       glk_strategy_name(glk_lock_strategy(report->lock)),
-		       (double)glk_lock_ns(report->lock) / 1e6,
-		       glk_lock_segments(report->lock),
-		       glk_lock_segments(report->lock) == 1 ? "" : "s",
-		       SIZE(glk_lock_longest_segment(report->lock)));
+		print_lock(report);
 	fflush(stdout);
 	return code;
 }
@@ -84,11 +76,11 @@ static int work(struct tool *tool, struct glk_card *card, void *arg)
 	struct lock_report *report = &args->report;
 	int code;
 
-	if (lock_for_report(card, report, args->direction,
-			    args->no_touch ? GLK_LOCK_NO_MAP : 0))
+	if (lock_for_report(card, report))
 		return say(tool, report, EXIT_FAILED);
 	progress("touching", 0, 0);
-	if (!args->no_touch && !touch(report->lock)) {
+	if (!report->want.no_touch && !report->want.no_map &&
+	    glk_lock_data(report->lock) && !touch(report->lock)) {
 		fprintf(stderr, "gigalock: lock: a page does not keep what is written to it\n");
 		report->locked = false;
 		code = say(tool, report, EXIT_DIFFERENT);
@@ -97,7 +89,7 @@ static int work(struct tool *tool, struct glk_card *card, void *arg)
 		if (args->hold)
 			hold(args->hold);
 	}
-	glk_lock_free(report->lock);
+	unlock_report(report);
 	return code;
 }
 
@@ -114,26 +106,23 @@ static int killed(struct tool *tool, const struct gigalock_failure *failure,
 static int run(struct tool *tool, int argc, char **argv)
 {
 	static struct lock_args args = {
-		.report.strategy = GLK_STRATEGY_AUTO,
-		.direction = GIGALOCK_DIR_BOTH,
+		.report.want.strategy = GLK_STRATEGY_AUTO,
+		.report.want.direction = GIGALOCK_DIR_BOTH,
 	};
 	double seconds;
-	bool have_size = false;
 	const struct option_spec specs[] = {
-		{ "size", 's', OPTION_SIZE, &args.report.requested, &have_size },
-		{ "strategy", 'S', OPTION_STRATEGY, &args.report.strategy, NULL },
-		{ "direction", 0, OPTION_DIRECTION, &args.direction, NULL },
 		{ "hold", 0, OPTION_TEXT, &args.hold, NULL },
-		{ "no-touch", 0, OPTION_FLAG, &args.no_touch, NULL },
+		{ "no-touch", 0, OPTION_FLAG, &args.report.want.no_touch, NULL },
+		{ "timeout", 0, OPTION_SECONDS, &args.report.want.timeout, NULL },
 	};
 	const struct job job = { work, killed, &args };
-	int code = parse_options(tool, specs, sizeof(specs) / sizeof(specs[0]),
-				 argc, argv);
+	int code;
 
+	tool->lock = &args.report.want;
+	code = parse_options(tool, specs, sizeof(specs) / sizeof(specs[0]), argc,
+			     argv);
 	if (code)
 		return code;
-	if (!have_size)
-		return usage_error(tool, "--size is needed, such as --size 1G");
 	if (args.hold && strcmp(args.hold, "-")) {
 		char *text = strdup(args.hold);
 		char *argv2[] = { argv[0], (char[]){ "--hold" }, text };
@@ -141,6 +130,7 @@ static int run(struct tool *tool, int argc, char **argv)
 			"hold", 0, OPTION_SECONDS, &seconds, NULL
 		};
 
+		tool->lock = NULL;
 		code = parse_options(tool, &check, 1, 3, argv2);
 		free(text);
 		if (code)
@@ -153,10 +143,9 @@ const struct command command_lock = {
 	.name = "lock",
 	.summary = "lock a buffer and say how it went, or why not",
 	.help =
-	"  -s, --size S       how much\n"
-	"  -S, --strategy X   coherent, contig-range, sg, auto (the default)\n"
-	"      --direction D  to-card, from-card, both (the default)\n"
-	"      --hold SEC     keep it that long; - until a line or the end of stdin\n"
-	"      --no-touch     neither map the memory nor write to it\n",
+	LOCK_HELP
+	"      --timeout SEC    the same as --lock-timeout\n"
+	"      --hold SEC       keep it that long; - until a line or the end of stdin\n"
+	"      --no-touch       neither map the memory nor write to it\n",
 	.run = run,
 };

@@ -2,242 +2,38 @@
 /*
  * gigalock xfer: lock a buffer, move it to the card and back, prove every byte.
  *
- * The buffer is filled with the seeded pattern. Window by window it goes to the
- * card; the window is then overwritten with the pattern's complement; and comes
- * back. At the end every byte is looked at. The device's CRCs of the windows,
- * put together, are those of the whole, and anyone who knows the seed can say
- * what they must be (gigalock pattern).
+ * The buffer is filled with data that depend on the seed and the position.
+ * Window by window it goes to the card; the window is then overwritten with the
+ * complement; and comes back. At the end all of it is looked at. The device's
+ * CRCs of the windows, put together, are those of the whole, and anyone who
+ * knows the seed can say what they must be (gigalock pattern).
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
-#include "tools-common.h"
+#include "xfer.h"
 
-struct xfer_args {
-	struct lock_report report;
-	uint32_t direction;
-	uint64_t seed;
-	uint64_t offset;
-	uint64_t card_offset;
-	uint64_t window;	/* as asked for; 0: as large as possible */
-	double timeout;
-	bool seeded;
-	bool no_verify;
-	bool no_crc;
-};
-
-enum verdict { NOT_COMPARED, SAME, DIFFERENT };
-
-struct result {
-	enum verdict verdict;
-	uint64_t windows;
-	uint64_t window;
-	bool have_expected, have_to, have_from;
-	uint32_t crc_expected, crc_to, crc_from;
-	uint64_t bytes_to, bytes_from;
-	uint64_t ns_to, ns_from;
-	double fill_ms, verify_ms;
-	bool have_difference;
-	struct glk_difference difference;
-};
-
-static double now_ms(void)
+static int move_all(struct mover *mover, struct xfer_args *args, struct result *r)
 {
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)now.tv_sec * 1e3 + (double)now.tv_nsec / 1e6;
-}
-
-static double gib_per_s(uint64_t bytes, uint64_t ns)
-{
-	return ns ? (double)bytes / (1 << 30) / ((double)ns / 1e9) : 0;
-}
-
-/* ---- saying -------------------------------------------------------------- */
-
-static void json_crc(struct json *json, const char *key, bool have, uint32_t crc)
-{
-	if (have)
-		json_hex32(json, key, crc);
-	else
-		json_null(json, key);
-}
-
-static int say_json(const struct tool *tool, const struct xfer_args *args,
-		    const struct result *r, int code)
-{
-	struct json json;
-
-	if (!json_begin(&json, tool, code == EXIT_DONE))
-		return EXIT_FAILED;
-	json_lock_report(&json, &args->report);
-	json_string(&json, "direction", direction_name(args->direction));
-	json_u64(&json, "seed", args->seed);
-	json_u64(&json, "offset", args->offset);
-	json_u64(&json, "card_offset", args->card_offset);
-	if (r->verdict == NOT_COMPARED)
-		json_null(&json, "verified");
-	else
-		json_bool(&json, "verified", r->verdict == SAME);
-	json_u64(&json, "windows", r->windows);
-	json_u64(&json, "window_bytes", r->window);
-	json_crc(&json, "crc_expected", r->have_expected, r->crc_expected);
-	json_crc(&json, "crc_to_card", r->have_to, r->crc_to);
-	json_crc(&json, "crc_from_card", r->have_from, r->crc_from);
-	json_u64(&json, "bytes_to_card", r->bytes_to);
-	json_u64(&json, "bytes_from_card", r->bytes_from);
-	json_double(&json, "to_card_gib_per_s", gib_per_s(r->bytes_to, r->ns_to), 4);
-	json_double(&json, "from_card_gib_per_s",
-		    gib_per_s(r->bytes_from, r->ns_from), 4);
-	json_double(&json, "gib_per_s",
-		    gib_per_s(r->bytes_to + r->bytes_from, r->ns_to + r->ns_from), 4);
-	json_double(&json, "fill_ms", r->fill_ms, 1);
-	json_double(&json, "verify_ms", r->verify_ms, 1);
-	if (r->have_difference) {
-		char byte[8];
-
-		json_object(&json, "first_difference");
-		json_u64(&json, "offset", r->difference.offset);
-		snprintf(byte, sizeof(byte), "0x%02x", r->difference.expected);
-		json_string(&json, "expected", byte);
-		snprintf(byte, sizeof(byte), "0x%02x", r->difference.found);
-		json_string(&json, "found", byte);
-		json_end_object(&json);
-	} else {
-		json_null(&json, "first_difference");
-	}
-	return json_done(&json, tool, code);
-}
-
-static int say(const struct tool *tool, const struct xfer_args *args,
-	       const struct result *r, int code)
-{
-	const struct lock_report *report = &args->report;
-
-	if (tool->json)
-		return say_json(tool, args, r, code);
-	for (unsigned int i = 0; i < report->tries.count; i++)
-		if (!report->tries.tries[i].ok)
-			print_failure(tool, &report->tries.tries[i].failure);
-	if (report->failed && (report->lock || !report->tries.count))
-		print_failure(tool, &report->failure);
-	if (r->have_difference)
-		fprintf(stderr,
-			"gigalock: xfer: byte %" PRIu64 " is 0x%02x, not 0x%02x\n",
-			r->difference.offset, r->difference.found,
-			r->difference.expected);
-	else if (r->verdict == DIFFERENT)
-		fprintf(stderr,
-			"gigalock: xfer: checksums differ: expected 0x%08x, to card 0x%08x, from card 0x%08x\n",
-			r->crc_expected, r->crc_to, r->crc_from);
-	if (!report->lock || report->failed)
-		return code;
-	printf("%s by %s, locked in %.1f ms, %u piece%s\n",
-	       SIZE(glk_lock_bytes(report->lock)),
-	       glk_strategy_name(glk_lock_strategy(report->lock)),
-	       (double)glk_lock_ns(report->lock) / 1e6,
-	       glk_lock_segments(report->lock),
-	       glk_lock_segments(report->lock) == 1 ? "" : "s");
-	printf("to card   %s  %.2f GiB/s", SIZE(r->bytes_to),
-	       gib_per_s(r->bytes_to, r->ns_to));
-	if (r->have_to)
-		printf("  crc 0x%08" PRIx32, r->crc_to);
-	printf("\nfrom card %s  %.2f GiB/s", SIZE(r->bytes_from),
-	       gib_per_s(r->bytes_from, r->ns_from));
-	if (r->have_from)
-		printf("  crc 0x%08" PRIx32, r->crc_from);
-	printf("\nseed %" PRIu64 ", %" PRIu64 " window%s of %s: %s\n", args->seed,
-	       r->windows, r->windows == 1 ? "" : "s", SIZE(r->window),
-	       r->verdict == SAME ? "every byte verified" :
-	       r->verdict == DIFFERENT ? "DATA DIFFER" : "not verified");
-	return code;
-}
-
-/* ---- moving -------------------------------------------------------------- */
-
-/* In pieces, so that progress can be told. */
-#define PIECE ((uint64_t)16 << 20)
-
-static void fill(const char *what, unsigned char *data, uint64_t from,
-		 uint64_t to, uint64_t seed)
-{
-	for (uint64_t at = from; at < to; at += PIECE) {
-		progress(what, at - from, to - from);
-		glk_pattern_fill(data + at, to - at < PIECE ? to - at : PIECE,
-				 seed, at);
-	}
-}
-
-static bool verify(const unsigned char *data, uint64_t from, uint64_t to,
-		   uint64_t seed, struct glk_difference *first)
-{
-	for (uint64_t at = from; at < to; at += PIECE) {
-		progress("verifying", at - from, to - from);
-		if (!glk_pattern_verify(data + at,
-					to - at < PIECE ? to - at : PIECE,
-					seed, at, first)) {
-			first->offset += at;
-			return false;
-		}
-	}
-	return true;
-}
-
-static int move(struct xfer_args *args, uint32_t direction, uint64_t at,
-		uint64_t length, struct result *r)
-{
-	const struct glk_xfer_options options = {
-		.size = sizeof(options),
-		.direction = direction,
-		/* Whoever wants neither, wants to measure the bare copy. */
-		.flags = args->no_verify && args->no_crc ? 0 : GIGALOCK_XFER_CRC,
-		.offset = at,
-		.length = length,
-		.card_offset = args->card_offset,
-	};
-	struct glk_xfer_result done = { .size = sizeof(done) };
-	int timeout = args->timeout > 0 ? milliseconds(args->timeout) : -1;
-	int ret = glk_transfer(args->report.lock, &options, timeout, &done,
-			       &args->report.failure);
-
-	if (ret) {
-		args->report.failed = true;
-		return ret;
-	}
-	if (direction == GIGALOCK_DIR_TO_CARD) {
-		r->crc_to = glk_crc32c_combine(r->crc_to, done.crc32c, length);
-		r->have_to = options.flags & GIGALOCK_XFER_CRC;
-		r->bytes_to += done.bytes;
-		r->ns_to += done.elapsed_ns;
-	} else {
-		r->crc_from = glk_crc32c_combine(r->crc_from, done.crc32c, length);
-		r->have_from = options.flags & GIGALOCK_XFER_CRC;
-		r->bytes_from += done.bytes;
-		r->ns_from += done.elapsed_ns;
-	}
-	return 0;
-}
-
-static int move_all(struct xfer_args *args, struct result *r)
-{
-	unsigned char *data = glk_lock_data(args->report.lock);
-	uint64_t end = args->report.requested;
+	uint32_t direction = args->report.want.direction;
+	uint64_t end = args->report.want.bytes;
 
 	for (uint64_t at = args->offset; at < end; at += r->window) {
 		uint64_t length = end - at < r->window ? end - at : r->window;
 
 		progress("moving", at - args->offset, end - args->offset);
-		if ((args->direction & GIGALOCK_DIR_TO_CARD) &&
-		    move(args, GIGALOCK_DIR_TO_CARD, at, length, r))
+		if ((direction & GIGALOCK_DIR_TO_CARD) &&
+		    move_window(mover, args, GIGALOCK_DIR_TO_CARD, at, length, r))
 			return EXIT_FAILED;
-		if (args->direction & GIGALOCK_DIR_FROM_CARD) {
-			glk_pattern_fill_inverse(data + at, length, args->seed, at);
-			if (move(args, GIGALOCK_DIR_FROM_CARD, at, length, r))
+		if (direction & GIGALOCK_DIR_FROM_CARD) {
+			if (make_data(args, "overwriting", at, at + length, true) ||
+			    check_inverse(args, at, length, r) ||
+			    move_window(mover, args, GIGALOCK_DIR_FROM_CARD, at,
+					length, r) ||
+			    check_window(args, at, length, r))
 				return EXIT_FAILED;
 		}
 		r->windows++;
@@ -245,77 +41,65 @@ static int move_all(struct xfer_args *args, struct result *r)
 	return EXIT_DONE;
 }
 
-/*
- * What can be compared: a round trip, everything; to the card, what the device
- * says it saw; from the card, what an earlier run with this seed left there.
- */
-static void compare(const struct xfer_args *args, struct result *r)
+/* As large as card memory allows; whole words, when the device looks at them. */
+static uint64_t window_of(const struct xfer_args *args, uint64_t card_bytes)
 {
-	const unsigned char *data = glk_lock_data(args->report.lock);
-	uint64_t end = args->report.requested;
-	double start = now_ms();
-	bool same = true;
+	uint64_t span = args->report.want.bytes - args->offset;
+	uint64_t window = args->window && args->window < span ? args->window : span;
 
-	if (args->direction == GIGALOCK_DIR_FROM_CARD &&
-	    (!args->seeded || r->windows > 1))
-		return;
-	if (!args->no_crc) {
-		progress("computing the checksum", 0, 0);
-		r->have_expected = true;
-		r->crc_expected = glk_pattern_crc32c(0, args->seed, args->offset,
-						     end - args->offset);
+	/* With an offset beyond the card the driver shall refuse, not we. */
+	if (args->card_offset < card_bytes &&
+	    window > card_bytes - args->card_offset)
+		window = card_bytes - args->card_offset;
+	if (args->check == CHECK_DEVICE && window > 8 && window < span)
+		window -= window % 8;
+	return window;
+}
+
+static int locked(struct tool *tool, struct glk_card *card, struct xfer_args *args,
+		  struct result *r)
+{
+	struct lock_report *report = &args->report;
+	struct mover *mover = mover_new(card, args);
+	int code = EXIT_FAILED;
+	double start;
+
+	if (!mover)
+		return report->failed ? say_xfer(tool, args, r, EXIT_FAILED)
+				      : internal_error(tool, "xfer", ENOMEM);
+	start = now_ms();
+	if (!make_data(args, "filling", 0, report->want.bytes, false)) {
+		r->fill_ms = now_ms() - start;
+		code = move_all(mover, args, r);
 	}
-	if (args->direction == GIGALOCK_DIR_TO_CARD && args->no_crc)
-		return;
-	if (r->have_to && r->have_from && r->crc_to != r->crc_from)
-		same = false;
-	if (r->have_to && r->have_expected && r->crc_to != r->crc_expected)
-		same = false;
-	if (r->have_from && r->have_expected && r->crc_from != r->crc_expected)
-		same = false;
-	/* All of it, what was before the offset and not to be touched too. */
-	if (!verify(data, 0, end, args->seed, &r->difference)) {
-		r->have_difference = true;
-		same = false;
-	}
-	r->verify_ms = now_ms() - start;
-	r->verdict = same ? SAME : DIFFERENT;
+	if (code == EXIT_DONE && check_all(args, r))
+		code = EXIT_FAILED;
+	if (code == EXIT_DONE && r->verdict == DIFFERENT)
+		code = EXIT_DIFFERENT;
+	mover_free(mover);
+	r->stats.size = sizeof(r->stats);
+	r->have_stats = glk_lock_stats(report->lock, &r->stats) == 0;
+	return say_xfer(tool, args, r, code);
 }
 
 static int work(struct tool *tool, struct glk_card *card, void *arg)
 {
 	struct gigalock_info info = { .size = sizeof(info) };
-	struct xfer_args *args = arg;
-	struct lock_report *report = &args->report;
 	struct result result = { .verdict = NOT_COMPARED };
-	uint64_t span = report->requested - args->offset;
-	double start;
-	int code, ret;
+	struct xfer_args *args = arg;
+	int code, ret = glk_card_info(card, &info);
 
-	ret = glk_card_info(card, &info);
 	if (ret)
 		return internal_error(tool, "the card's info", -ret);
-	result.window = args->window && args->window < span ? args->window : span;
-	/* With an offset beyond the card the driver shall refuse, not we. */
-	if (args->card_offset < info.card_bytes &&
-	    result.window > info.card_bytes - args->card_offset)
-		result.window = info.card_bytes - args->card_offset;
-
-	if (lock_for_report(card, report, args->direction, 0))
-		return say(tool, args, &result, EXIT_FAILED);
-	start = now_ms();
-	fill("filling", glk_lock_data(report->lock), 0, report->requested,
-	     args->seed);
-	result.fill_ms = now_ms() - start;
-	code = move_all(args, &result);
-	if (code == EXIT_DONE && !args->no_verify) {
-		compare(args, &result);
-		if (result.verdict == DIFFERENT)
-			code = EXIT_DIFFERENT;
+	result.window = window_of(args, info.card_bytes);
+	if (lock_for_report(card, &args->report))
+		return say_xfer(tool, args, &result, EXIT_FAILED);
+	if (!glk_lock_data(args->report.lock) && args->check == CHECK_HOST) {
+		unlock_report(&args->report);
+		return usage_error(tool, "the buffer can't be mapped here: give --check device or none");
 	}
-	code = say(tool, args, &result, code);
-	progress("unlocking", 0, 0);
-	glk_lock_free(report->lock);
+	code = locked(tool, card, args, &result);
+	unlock_report(&args->report);
 	return code;
 }
 
@@ -327,41 +111,95 @@ static int killed(struct tool *tool, const struct gigalock_failure *failure,
 
 	args->report.failed = true;
 	args->report.failure = *failure;
-	return say(tool, args, &result, EXIT_FAILED);
+	return say_xfer(tool, args, &result, EXIT_FAILED);
+}
+
+static int parse_check(struct tool *tool, struct xfer_args *args)
+{
+	const char *name = args->check_name;
+
+	if (!name)
+		args->check = args->no_verify ? CHECK_NONE : CHECK_HOST;
+	else if (!strcmp(name, "host"))
+		args->check = CHECK_HOST;
+	else if (!strcmp(name, "device"))
+		args->check = CHECK_DEVICE;
+	else if (!strcmp(name, "none"))
+		args->check = CHECK_NONE;
+	else
+		return usage_error(tool, "--check: there is no check \"%.60s\"; the checks are: host, device, none",
+				   name);
+	if (args->no_verify && args->check != CHECK_NONE)
+		return usage_error(tool, "--no-verify is --check none, not --check %s",
+				   name);
+	if (args->check == CHECK_HOST && args->report.want.no_map)
+		return usage_error(tool, "--no-map leaves nothing for --check host; give --check device or none");
+	if (args->check != CHECK_DEVICE)
+		return EXIT_DONE;
+	if (args->report.want.direction != GIGALOCK_DIR_BOTH)
+		return usage_error(tool, "--check device needs --direction both, not %s",
+				   direction_name(args->report.want.direction));
+	if (args->no_crc)
+		return usage_error(tool, "--check device compares checksums: it can't be had with --no-crc");
+	if (args->offset % 8)
+		return usage_error(tool, "--offset: %" PRIu64 " is not a multiple of 8, as --check device needs it",
+				   args->offset);
+	if (args->window % 8)
+		return usage_error(tool, "--window: %" PRIu64 " is not a multiple of 8, as --check device needs it",
+				   args->window);
+	return EXIT_DONE;
+}
+
+static int parse_queue(struct tool *tool, const struct xfer_args *args,
+		       bool have_queue, bool have_piece)
+{
+	if (have_queue && (args->queue < 16 || args->queue > 65536 ||
+			   args->queue & (args->queue - 1)))
+		return usage_error(tool, "--queue: %" PRIu64 " is not a power of two from 16 to 65536",
+				   args->queue);
+	if ((have_piece || args->irq) && !have_queue)
+		return usage_error(tool, "--piece and --irq are for --queue");
+	return EXIT_DONE;
 }
 
 static int run(struct tool *tool, int argc, char **argv)
 {
 	static struct xfer_args args = {
-		.report.strategy = GLK_STRATEGY_AUTO,
-		.direction = GIGALOCK_DIR_BOTH,
+		.report.want.strategy = GLK_STRATEGY_AUTO,
+		.report.want.direction = GIGALOCK_DIR_BOTH,
+		.piece = 1 << 20,
 		.timeout = 60,
 	};
-	bool have_size = false;
+	bool have_queue = false, have_piece = false;
 	const struct option_spec specs[] = {
-		{ "size", 's', OPTION_SIZE, &args.report.requested, &have_size },
-		{ "strategy", 'S', OPTION_STRATEGY, &args.report.strategy, NULL },
-		{ "direction", 0, OPTION_DIRECTION, &args.direction, NULL },
 		{ "seed", 0, OPTION_NUMBER, &args.seed, &args.seeded },
 		{ "offset", 0, OPTION_OFFSET, &args.offset, NULL },
 		{ "card-offset", 0, OPTION_OFFSET, &args.card_offset, NULL },
 		{ "window", 0, OPTION_SIZE, &args.window, NULL },
 		{ "timeout", 0, OPTION_SECONDS, &args.timeout, NULL },
+		{ "check", 0, OPTION_TEXT, &args.check_name, NULL },
 		{ "no-verify", 0, OPTION_FLAG, &args.no_verify, NULL },
 		{ "no-crc", 0, OPTION_FLAG, &args.no_crc, NULL },
+		{ "queue", 0, OPTION_NUMBER, &args.queue, &have_queue },
+		{ "piece", 0, OPTION_SIZE, &args.piece, &have_piece },
+		{ "irq", 0, OPTION_FLAG, &args.irq, NULL },
 	};
 	const struct job job = { work, killed, &args };
-	int code = parse_options(tool, specs, sizeof(specs) / sizeof(specs[0]),
-				 argc, argv);
+	int code;
 
+	tool->lock = &args.report.want;
+	code = parse_options(tool, specs, sizeof(specs) / sizeof(specs[0]), argc,
+			     argv);
+	if (!code)
+		code = parse_check(tool, &args);
+	if (!code)
+		code = parse_queue(tool, &args, have_queue, have_piece);
 	if (code)
 		return code;
-	if (!have_size)
-		return usage_error(tool, "--size is needed, such as --size 1G");
-	if (args.offset >= args.report.requested)
+	if (args.offset >= args.report.want.bytes)
 		return usage_error(tool,
 			"--offset: %" PRIu64 " is not within the buffer of %" PRIu64 " bytes",
-			args.offset, args.report.requested);
+			args.offset, args.report.want.bytes);
 	if (!args.seeded &&
 	    getrandom(&args.seed, sizeof(args.seed), 0) != sizeof(args.seed))
 		return internal_error(tool, "getrandom", errno);
@@ -372,18 +210,21 @@ const struct command command_xfer = {
 	.name = "xfer",
 	.summary = "move a buffer to the card and back, and prove every byte",
 	.help =
-	"  -s, --size S         how much\n"
-	"  -S, --strategy X     coherent, contig-range, sg, auto (the default)\n"
-	"      --direction D    to-card, from-card, both (the default)\n"
+	LOCK_HELP
 	"      --seed N         of the pattern (random)\n"
 	"      --offset N       move only from there to the end of the buffer (0)\n"
 	"      --card-offset N  where in card memory (0)\n"
 	"      --window S       at most that much at a time (card memory)\n"
 	"      --timeout SEC    of each transfer; 0 is for ever (60)\n"
-	"      --no-verify      don't look at the bytes\n"
+	"      --check C        who makes the data and looks at them: host (the default),\n"
+	"                       device (for a slow CPU; by checksums), none\n"
+	"      --no-verify      the same as --check none\n"
 	"      --no-crc         don't compute the expected checksum here; with\n"
-	"                       --no-verify, nor on the card; else the\n"
+	"                       --check none, nor on the card; else the\n"
 	"                       device's are reported anyway\n"
+	"      --queue N        move through a queue of N places, 16 to 65536\n"
+	"      --piece S        in pieces of so much (1M)\n"
+	"      --irq            let the queue interrupt\n"
 	"\n"
 	"With --direction from-card the data are compared only with --seed, against\n"
 	"what an earlier xfer with that seed left in card memory.\n",

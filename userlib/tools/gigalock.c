@@ -9,7 +9,8 @@
 
 static const struct command *const commands[] = {
 	&command_info, &command_lock, &command_xfer, &command_limit,
-	&command_failures, &command_doctor, &command_pattern,
+	&command_bench, &command_failures, &command_doctor, &command_pattern,
+	&command_io_uring,
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))

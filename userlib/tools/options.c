@@ -5,8 +5,10 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools-common.h"
 
@@ -138,6 +140,83 @@ static const struct option_spec *find(const struct option_spec *specs,
 	return NULL;
 }
 
+/* The options of a command that locks. */
+static const struct option_spec *find_of_lock(struct lock_choice *lock,
+					      const char *name, size_t len,
+					      char letter)
+{
+	static struct option_spec specs[16];
+	const struct option_spec all[] = {
+		{ "size", 's', OPTION_SIZE, &lock->bytes, &lock->have_size },
+		{ "strategy", 'S', OPTION_STRATEGY, &lock->strategy, NULL },
+		{ "direction", 0, OPTION_DIRECTION, &lock->direction, NULL },
+		{ "address-width", 0, OPTION_NUMBER, &lock->address_width,
+		  &lock->have_width },
+		{ "node", 0, OPTION_NUMBER, &lock->node, &lock->have_node },
+		{ "max-segment", 0, OPTION_SIZE, &lock->max_segment, NULL },
+		{ "lock-timeout", 0, OPTION_SECONDS, &lock->timeout, NULL },
+		{ "entry-per-page", 0, OPTION_FLAG, &lock->entry_per_page, NULL },
+		{ "small-table", 0, OPTION_FLAG, &lock->small_table, NULL },
+		{ "no-map", 0, OPTION_FLAG, &lock->no_map, NULL },
+		{ "region", 0, OPTION_NUMBER, &lock->region, &lock->have_region },
+		{ "page-size", 0, OPTION_SIZE, &lock->page_size, NULL },
+		{ "dmabuf", 0, OPTION_TEXT, &lock->dmabuf, NULL },
+	};
+
+	memcpy(specs, all, sizeof(all));
+	return find(specs, sizeof(all) / sizeof(all[0]), name, len, letter);
+}
+
+/* An option that is for one strategy: given to another? */
+static bool misplaced(const struct lock_choice *lock, uint32_t strategy)
+{
+	return lock->strategy != strategy && lock->strategy != GLK_STRATEGY_AUTO;
+}
+
+static int check_lock(struct tool *tool, const struct lock_choice *lock)
+{
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+
+	if (!lock->have_size)
+		return usage_error(tool, "--size is needed, such as --size 1G");
+	if (lock->have_width &&
+	    (lock->address_width < 24 || lock->address_width > 64))
+		return usage_error(tool,
+			"--address-width: %" PRIu64 " is not a number of bits from 24 to 64",
+			lock->address_width);
+	if (lock->node > UINT32_MAX)
+		return usage_error(tool,
+			"--node: %" PRIu64 " is not a number from 0 to 4294967295",
+			lock->node);
+	if (lock->region > UINT32_MAX)
+		return usage_error(tool,
+			"--region: %" PRIu64 " is not a number from 0 to 4294967295",
+			lock->region);
+	if (lock->max_segment % page)
+		return usage_error(tool,
+			"--max-segment: %" PRIu64 " is not a multiple of the page size, %" PRIu64,
+			lock->max_segment, page);
+	if (lock->page_size & (lock->page_size - 1) ||
+	    (lock->page_size && lock->page_size < page))
+		return usage_error(tool,
+			"--page-size: %" PRIu64 " is not a power of two from %" PRIu64 " up",
+			lock->page_size, page);
+	if (lock->page_size && misplaced(lock, GIGALOCK_STRATEGY_HUGETLB))
+		return usage_error(tool, "--page-size is for --strategy hugetlb, not %s",
+				   glk_strategy_name(lock->strategy));
+	if (lock->have_region && misplaced(lock, GIGALOCK_STRATEGY_RESERVED))
+		return usage_error(tool, "--region is for --strategy reserved, not %s",
+				   glk_strategy_name(lock->strategy));
+	if (lock->dmabuf && !dmabuf_is_source(lock->dmabuf))
+		return usage_error(tool,
+			"--dmabuf: \"%.60s\" is none of system, heap:NAME, udmabuf, fd:N, export, export:STRATEGY",
+			lock->dmabuf);
+	if (!lock->dmabuf != (lock->strategy != GIGALOCK_STRATEGY_DMABUF))
+		return usage_error(tool,
+			"--strategy dmabuf and --dmabuf go together, such as --dmabuf system");
+	return EXIT_DONE;
+}
+
 int parse_options(struct tool *tool, const struct option_spec *specs,
 		  size_t count, int argc, char **argv)
 {
@@ -176,6 +255,8 @@ int parse_options(struct tool *tool, const struct option_spec *specs,
 					   name, tool->command);
 		}
 		spec = find(specs, count, name, len, letter);
+		if (!spec && tool->lock)
+			spec = find_of_lock(tool->lock, name, len, letter);
 		if (!spec)
 			spec = find(common, commons, name, len, letter);
 		if (!spec)
@@ -194,5 +275,5 @@ int parse_options(struct tool *tool, const struct option_spec *specs,
 		if (code)
 			return code;
 	}
-	return EXIT_DONE;
+	return tool->lock ? check_lock(tool, tool->lock) : EXIT_DONE;
 }

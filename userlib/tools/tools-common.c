@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const char *size_text(uint64_t bytes, struct size_text *room)
 {
@@ -124,14 +125,17 @@ void json_lock_report(struct json *json, const struct lock_report *report)
 {
 	const struct glk_lock *lock = report->lock;
 
-	json_u64(json, "requested_bytes", report->requested);
+	json_u64(json, "requested_bytes", report->want.bytes);
 	json_u64(json, "locked_bytes", lock ? glk_lock_bytes(lock) : 0);
 	json_string(json, "strategy",
 		    glk_strategy_name(lock ? glk_lock_strategy(lock)
-					   : report->strategy));
+					   : report->want.strategy));
+	json_string(json, "backing",
+		    lock ? glk_backing_name(glk_lock_backing(lock)) : NULL);
 	json_u64(json, "segments", lock ? glk_lock_segments(lock) : 0);
 	json_u64(json, "longest_segment",
 		 lock ? glk_lock_longest_segment(lock) : 0);
+	json_u64(json, "table_bytes", lock ? glk_lock_table_bytes(lock) : 0);
 	if (lock)
 		json_double(json, "lock_ms", (double)glk_lock_ns(lock) / 1e6, 3);
 	else
@@ -219,23 +223,77 @@ void collect_try(const struct glk_try *attempt, void *arg)
 		tries->tries[tries->count++] = *attempt;
 }
 
-int lock_for_report(struct glk_card *card, struct lock_report *report,
-		    uint32_t direction, uint32_t flags)
+void lock_options_of(const struct lock_choice *choice,
+		     struct glk_lock_options *options)
 {
-	const struct glk_lock_options options = {
-		.size = sizeof(options),
-		.bytes = report->requested,
-		.strategy = report->strategy,
-		.direction = direction,
-		.flags = flags,
-		.tried = collect_try,
-		.tried_arg = &report->tries,
+	*options = (struct glk_lock_options) {
+		.size = sizeof(*options),
+		.bytes = choice->bytes,
+		.strategy = choice->strategy,
+		.direction = choice->direction,
+		.max_segment = choice->max_segment,
+		.page_size = choice->page_size,
+		.address_width = (uint32_t)choice->address_width,
+		.node = (uint32_t)choice->node,
+		.region = (uint32_t)choice->region,
+		.timeout_ms = (uint32_t)milliseconds(choice->timeout),
+		.flags = (choice->no_map ? GLK_LOCK_NO_USER_MAP : 0) |
+			 (choice->no_touch ? GLK_LOCK_NO_MAP : 0) |
+			 (choice->entry_per_page ? GLK_LOCK_ENTRY_PER_PAGE : 0) |
+			 (choice->small_table ? GLK_LOCK_SMALL_TABLE : 0) |
+			 (choice->have_node ? GLK_LOCK_NODE : 0),
 	};
-	int ret;
+}
 
+int lock_for_report(struct glk_card *card, struct lock_report *report)
+{
+	struct glk_lock_options options;
+	int ret = 0;
+
+	lock_options_of(&report->want, &options);
+	options.tried = collect_try;
+	options.tried_arg = &report->tries;
+	report->dmabuf = -1;
+	if (options.strategy == GIGALOCK_STRATEGY_DMABUF) {
+		progress("making a dma-buf", 0, 0);
+		ret = dmabuf_get(card, report->want.dmabuf, options.bytes,
+				 &report->dmabuf, &report->exported,
+				 &report->failure);
+		options.fd = report->dmabuf;
+	}
 	progress("locking", 0, 0);
-	ret = glk_lock_new(card, &options, &report->lock, &report->failure);
+	if (!ret)
+		ret = glk_lock_new(card, &options, &report->lock,
+				   &report->failure);
 	report->locked = ret == 0;
 	report->failed = ret != 0;
+	if (ret)
+		unlock_report(report);
 	return ret;
+}
+
+void unlock_report(struct lock_report *report)
+{
+	progress("unlocking", 0, 0);
+	glk_lock_free(report->lock);
+	if (report->dmabuf >= 0)
+		close(report->dmabuf);
+	glk_lock_free(report->exported);
+	report->lock = report->exported = NULL;
+	report->dmabuf = -1;
+}
+
+void print_lock(const struct lock_report *report)
+{
+	const struct glk_lock *lock = report->lock;
+	uint32_t pieces = glk_lock_segments(lock);
+
+	printf("locked %s by %s in %.1f ms: %u piece%s, the longest %s",
+	       SIZE(glk_lock_bytes(lock)),
+	       glk_strategy_name(glk_lock_strategy(lock)),
+	       (double)glk_lock_ns(lock) / 1e6, pieces, pieces == 1 ? "" : "s",
+	       SIZE(glk_lock_longest_segment(lock)));
+	if (glk_lock_backing(lock) != GIGALOCK_BACKING_UNKNOWN)
+		printf(" (%s)", glk_backing_name(glk_lock_backing(lock)));
+	putchar('\n');
 }

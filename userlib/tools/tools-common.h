@@ -17,10 +17,13 @@ enum exit_code {
 	EXIT_DIFFERENT = 4,	/* data differ */
 };
 
+struct lock_choice;
+
 /* The command under way and the options that every command has. */
 struct tool {
 	const char *command;
 	const char *device;
+	struct lock_choice *lock;	/* its options count too; or NULL */
 	bool json;
 	bool quiet;
 	bool one_process;
@@ -34,7 +37,8 @@ struct command {
 };
 
 extern const struct command command_info, command_lock, command_xfer,
-	command_limit, command_failures, command_doctor, command_pattern;
+	command_limit, command_failures, command_doctor, command_pattern,
+	command_bench, command_io_uring;
 
 /* ---- options ------------------------------------------------------------- */
 
@@ -60,6 +64,41 @@ struct option_spec {
 /* Parse argv[1..]; returns EXIT_DONE, or the code to exit with (said why). */
 int parse_options(struct tool *tool, const struct option_spec *specs,
 		  size_t count, int argc, char **argv);
+
+/* What to lock, as the options say it: those of every command that locks. */
+struct lock_choice {
+	uint64_t bytes;
+	uint32_t strategy;
+	uint32_t direction;
+	uint64_t max_segment;
+	uint64_t page_size;
+	uint64_t address_width;
+	uint64_t node;
+	uint64_t region;
+	double timeout;
+	const char *dmabuf;	/* where from, see dmabuf.c */
+	bool have_size, have_node, have_region, have_width;
+	bool no_map, entry_per_page, small_table;
+	bool no_touch;		/* as no_map, but the kernel could map it */
+};
+
+/* Their help, for a command's own. */
+#define LOCK_HELP \
+	"  -s, --size S         how much\n" \
+	"  -S, --strategy X     coherent, contig-range, sg, reserved, pool, hugetlb,\n" \
+	"                       chunked, dmabuf, auto (the default)\n" \
+	"      --direction D    to-card, from-card, both (the default)\n" \
+	"      --address-width N  no address of more bits for the device, 24 to 64\n" \
+	"      --node N         memory of that NUMA node only\n" \
+	"      --max-segment S  no piece is longer\n" \
+	"      --lock-timeout SEC  the kernel gives up after that long (never)\n" \
+	"      --entry-per-page sg, hugetlb, chunked: a piece a page, none merged\n" \
+	"      --small-table    256 pieces and no more\n" \
+	"      --no-map         never map it into a process\n" \
+	"      --region N       reserved: number of the region (0)\n" \
+	"      --page-size S    hugetlb: of these pages, 2M or 1G (the largest free)\n" \
+	"      --dmabuf FROM    dmabuf: system, heap:NAME, udmabuf, fd:N, export or\n" \
+	"                       export:STRATEGY (a lock of this tool's own)\n"
 
 /* Of an OPTION_SECONDS: 0 stays 0, and whatever is more is 1 or more. */
 int milliseconds(double seconds);
@@ -110,20 +149,40 @@ void collect_try(const struct glk_try *attempt, void *arg);
 void json_tries(struct json *json, const struct tries *tries);
 
 struct lock_report {
-	uint64_t requested;
-	uint32_t strategy;		/* asked for */
+	struct lock_choice want;
 	bool locked;
 	struct glk_lock *lock;		/* when locked, else NULL */
 	bool failed;
 	struct gigalock_failure failure;
 	struct tries tries;
+	int dmabuf;			/* made for it, when its strategy is that */
+	struct glk_lock *exported;	/* what it is an export of, or NULL */
 };
 
 void json_lock_report(struct json *json, const struct lock_report *report);
 
 /* Lock for a report; returns as glk_lock_new(). */
-int lock_for_report(struct glk_card *card, struct lock_report *report,
-		    uint32_t direction, uint32_t flags);
+int lock_for_report(struct glk_card *card, struct lock_report *report);
+
+/* Give it back, with the dma-buf that was made for it. */
+void unlock_report(struct lock_report *report);
+
+/* The options of a lock that a choice amounts to. */
+void lock_options_of(const struct lock_choice *choice,
+		     struct glk_lock_options *options);
+
+/* A line for people: what was locked, and how. */
+void print_lock(const struct lock_report *report);
+
+/* ---- dma-bufs to lock ------------------------------------------------------ */
+
+/* Does @from name one? */
+bool dmabuf_is_source(const char *from);
+
+/* Get one of @bytes; fills @fd. 0 or -errno with the failure filled. @lock is
+ * what it is an export of, or NULL: to be freed after the dma-buf. */
+int dmabuf_get(struct glk_card *card, const char *from, uint64_t bytes, int *fd,
+	       struct glk_lock **lock, struct gigalock_failure *failure);
 
 /* ---- progress and the child that works ------------------------------------ */
 

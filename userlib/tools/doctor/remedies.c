@@ -201,8 +201,7 @@ static void cma_area(struct list *l, const char *place)
 static void early(struct list *l)
 {
 	struct remedy *remedy = add(l, "early",
-				    "the memory is taken from boot on, used or not", "%s",
-				    PLAIN(l->r->bytes));
+				    "the memory is taken from boot on, used or not", "%s", "");
 
 	command(remedy, "echo gigalock > /etc/modules-load.d/gigalock.conf");
 	command(remedy, "echo options gigalock pool_bytes=%s > /etc/modprobe.d/gigalock.conf",
@@ -356,12 +355,16 @@ static void for_cma(struct list *l)
 		iommu(l);
 		break;
 	case 5:
+		command(add(l, "free", "those buffers are given back", "locks"),
+			"fuser -v /dev/gigalock*   # who holds them");
 		boot_with(l, "a reboot", "cma=%s", PLAIN(cma_for(l, used)));
 		other_strategies(l);
 		iommu(l);
 		break;
 	case 6:
 		drop_caches(l);
+		command(add(l, "free", "whoever holds pages there has to let go", "cma"),
+			"grep -H VmPin /proc/[0-9]*/status | grep -v ' 0 kB'   # who pins memory");
 		early(l);
 		other_strategies(l);
 		iommu(l);
@@ -493,7 +496,9 @@ static void for_reservations(struct list *l)
 	case 27:
 		add(l, "cpu", "another CPU model for the virtual machine (-cpu host), or machine",
 		    "+pdpe1gb");
-		add(l, "option", "more entries in the table", "--page-size 2M");
+		command(add(l, "option", "more entries in the table", "-page-size"),
+			"gigalock lock --size %s --strategy hugetlb   # with pages of 2 MiB",
+			PLAIN(l->r->bytes));
 		other_strategies(l);
 		break;
 	case 28:
@@ -531,7 +536,9 @@ static void for_process(struct list *l)
 		smaller(l);
 		break;
 	case 31:
-		add(l, "option", "the data are copied, or produced there", "--memory anonymous");
+		command(add(l, "option", "the data are copied, or produced there", "-memory"),
+			"gigalock lock --size %s --strategy sg   # in memory of its own",
+			PLAIN(l->r->bytes));
 		break;
 	case 33:
 		add(l, "several-buffers", "more entries in the registered table", "%" PRIu64,
@@ -546,8 +553,10 @@ static void for_process(struct list *l)
 		smaller(l);
 		break;
 	case 35:
-		add(l, "option", "the program never sees the buffer; only the device does",
-		    "--no-user-map");
+		command(add(l, "option", "the program never sees the buffer; only the device does",
+			    "+no-map"),
+			"gigalock lock --size %s --strategy %s --no-map", PLAIN(l->r->bytes),
+			glk_strategy_name(l->v->strategy));
 		module_without(l, "mapping_entries");
 		module_with(l, "the driver is loaded anew", "mapping_entries=%" PRIu64,
 			    2 * ((l->r->bytes + PAGE - 1) / PAGE));

@@ -90,7 +90,8 @@ static void print_remedies(const struct diagnosis *d)
 	for (unsigned int i = 0; i < d->nremedies; i++) {
 		const struct remedy *remedy = &d->remedies[i];
 
-		printf("  %u. %s: %s (%s)\n", i + 1, remedy->kind, remedy->value, remedy->cost);
+		printf("  %u. %s%s%s (%s)\n", i + 1, remedy->kind, remedy->value[0] ? ": " : "",
+		       remedy->value, remedy->cost);
 		for (unsigned int j = 0; j < remedy->ncommands; j++)
 			printf("       %s\n", remedy->commands[j]);
 	}
@@ -102,8 +103,10 @@ static void print_works(const struct works *works)
 	for (uint32_t s = 0; s < GIGALOCK_STRATEGY_COUNT; s++) {
 		uint64_t largest = works->largest[s];
 
-		if (largest == UNKNOWN)
+		if (largest == UNKNOWN && s != GIGALOCK_STRATEGY_DMABUF)
 			printf("  %-13s not known\n", glk_strategy_name(s));
+		else if (largest == UNKNOWN)
+			continue;
 		else if (largest)
 			printf("  %-13s up to %s%s\n", glk_strategy_name(s), SIZE(largest),
 			       s == works->strategy ? "  <- fits" : "");
