@@ -9,12 +9,9 @@
  * there is, without asking for a gigabyte again at every place. Runs that end
  * too short are given back at once.
  */
-#include <linux/highmem.h>
 #include <linux/memory_hotplug.h>
 #include <linux/mm.h>
-#include <linux/nodemask.h>
 #include <linux/pageblock-flags.h>
-#include <linux/sched/signal.h>
 #include <linux/sizes.h>
 
 #include "compat.h"
@@ -35,20 +32,37 @@ struct gl_run {
 	unsigned long longest;	/* of all runs seen */
 };
 
-static unsigned long gl_contig_end_pfn(void)
-{
-	unsigned long end = 0;
-	int nid;
+/* Where to look: page frames, and the node they must be of. */
+struct gl_span {
+	unsigned long start;
+	unsigned long end;
+	int node;
+};
 
-	for_each_online_node(nid)
-		end = max(end, node_end_pfn(nid));
-	return end;
+static void gl_contig_span(struct gl_lock *lock, struct gl_span *span)
+{
+	bool anywhere = lock->card && gl_card_translates(lock->card);
+
+	span->start = GL_CONTIG_LOWEST;
+	span->end = gl_ram_end_pfn();
+	span->node = lock->node;
+	if (!anywhere && PHYS_PFN(lock->top) < span->end) {
+		span->end = PHYS_PFN(lock->top) + 1;
+		/* ... such as this lock. */
+		if (span->end <= 2 * GL_CONTIG_LOWEST)
+			span->start = 1;
+	}
+	if (lock->node != NUMA_NO_NODE) {
+		span->start = max(span->start, node_start_pfn(lock->node));
+		span->end = min(span->end, node_end_pfn(lock->node));
+	}
+	span->start = ALIGN(span->start, pageblock_nr_pages);
 }
 
-static int gl_contig_take(struct gl_card *card, unsigned long start,
-			  unsigned long pages)
+static int gl_contig_take(struct gl_lock *lock, const struct gl_span *span,
+			  unsigned long start, unsigned long pages)
 {
-	int err = gl_inject(card, GL_INJECT_ALLOC);
+	int err = gl_inject(lock->card, GL_INJECT_ALLOC);
 	unsigned long pfn;
 
 	if (err)
@@ -60,6 +74,9 @@ static int gl_contig_take(struct gl_card *card, unsigned long start,
 	/* ... and both ends in one zone. */
 	if (page_zone(pfn_to_page(start)) !=
 	    page_zone(pfn_to_page(start + pages - 1)))
+		return -EBUSY;
+	/* A zone is of one node, though between its ends others may lie. */
+	if (span->node != NUMA_NO_NODE && pfn_to_nid(start) != span->node)
 		return -EBUSY;
 	/* What is kept for as long as a user likes may not lie in there. */
 	if (is_zone_movable_page(pfn_to_page(start)))
@@ -80,10 +97,11 @@ static void gl_contig_end_run(struct gl_run *run)
  * Make the run longer by [pfn, pfn + pages). Where the whole can't be had, as
  * many leading page blocks as can. Returns 0 when all of it was had.
  */
-static int gl_contig_extend(struct gl_card *card, struct gl_run *run,
-			    unsigned long pfn, unsigned long pages)
+static int gl_contig_extend(struct gl_lock *lock, const struct gl_span *span,
+			    struct gl_run *run, unsigned long pfn,
+			    unsigned long pages)
 {
-	int err = gl_contig_take(card, pfn, pages);
+	int err = gl_contig_take(lock, span, pfn, pages);
 	unsigned long done;
 
 	if (!err) {
@@ -95,7 +113,7 @@ static int gl_contig_extend(struct gl_card *card, struct gl_run *run,
 	for (done = 0; done < pages; done += pageblock_nr_pages) {
 		unsigned long n = min(pages - done, pageblock_nr_pages);
 
-		err = gl_contig_take(card, pfn + done, n);
+		err = gl_contig_take(lock, span, pfn + done, n);
 		if (err)
 			return err;
 		run->len += n;
@@ -104,14 +122,14 @@ static int gl_contig_extend(struct gl_card *card, struct gl_run *run,
 }
 
 /*
- * Find @pages in a row below @limit. 0, or the errno of the call that decided,
+ * Find @pages in a row within @span. 0, or the errno of the call that decided,
  * with run->longest telling what there was.
  */
-static int gl_contig_search(struct gl_card *card, unsigned long pages,
-			    unsigned long limit, struct gl_run *run)
+static int gl_contig_search(struct gl_lock *lock, const struct gl_span *span,
+			    unsigned long pages, struct gl_run *run,
+			    struct gl_fail *fail)
 {
-	unsigned long end = min(gl_contig_end_pfn(), limit);
-	unsigned long pfn = ALIGN(GL_CONTIG_LOWEST, pageblock_nr_pages);
+	unsigned long pfn = span->start, end = span->end;
 	int err, last = -EBUSY;
 
 	run->len = 0;
@@ -120,9 +138,11 @@ static int gl_contig_search(struct gl_card *card, unsigned long pages,
 		unsigned long want;
 
 		cond_resched();
-		if (fatal_signal_pending(current)) {
+		err = gl_lock_give_up(lock, GIGALOCK_STAGE_ALLOCATE,
+				      (u64)run->len << PAGE_SHIFT, fail);
+		if (err) {
 			gl_contig_end_run(run);
-			return -EINTR;
+			return err;
 		}
 		if (!run->len)
 			run->start = pfn;
@@ -133,7 +153,7 @@ static int gl_contig_search(struct gl_card *card, unsigned long pages,
 			gl_contig_end_run(run);
 			return -ENOMEM;
 		}
-		err = gl_contig_extend(card, run, pfn, want);
+		err = gl_contig_extend(lock, span, run, pfn, want);
 		pfn = run->start + run->len;
 		if (run->len == pages)
 			return 0;
@@ -150,111 +170,104 @@ static int gl_contig_search(struct gl_card *card, unsigned long pages,
 	return last == -ENOMEM ? -ENOMEM : -EBUSY;
 }
 
-static int gl_contig_why(struct gl_lock *lock, struct gl_fail *fail, int err,
-			 const struct gl_run *run)
+static int gl_contig_why(struct gl_lock *lock, u64 bytes, int err,
+			 const struct gl_run *run, struct gl_fail *fail)
 {
 	u64 longest = (u64)run->longest << PAGE_SHIFT;
-	u64 ram = (u64)totalram_pages() << PAGE_SHIFT;
-	u32 reason;
 
-	switch (err) {
-	case -EINTR:
-		reason = GIGALOCK_REASON_KILLED;
-		break;
-	case -ENOMEM:
-		reason = GIGALOCK_REASON_NO_MEMORY;
-		break;
-	default:
-		reason = GIGALOCK_REASON_NO_FREE_RANGE;
-	}
-	return gl_fail_set(fail, reason, GIGALOCK_STAGE_ALLOCATE, err,
-			   reason == GIGALOCK_REASON_NO_FREE_RANGE ? longest : ram,
-			   lock->bytes, longest);
+	if (err == -EINTR)
+		return gl_fail_set(fail, GIGALOCK_REASON_KILLED,
+				   GIGALOCK_STAGE_ALLOCATE, err, 0, bytes, longest);
+	if (lock->node != NUMA_NO_NODE && bytes > gl_node_free(lock->node))
+		return gl_fail_node(fail, GIGALOCK_STAGE_ALLOCATE, lock->node, bytes);
+	if (err == -ENOMEM)
+		return gl_fail_set(fail, GIGALOCK_REASON_NO_MEMORY,
+				   GIGALOCK_STAGE_ALLOCATE, err, gl_ram_bytes(),
+				   bytes, longest);
+	return gl_fail_set(fail, GIGALOCK_REASON_NO_FREE_RANGE,
+			   GIGALOCK_STAGE_ALLOCATE, err, longest, bytes, longest);
 }
 
-static int gl_contig_map(struct gl_lock *lock, unsigned long pfn,
-			 struct gl_fail *fail)
+/* Wait for who is searching, but not beyond the lock's time. */
+static int gl_contig_begin(struct gl_lock *lock, struct gl_fail *fail)
 {
-	struct device *dev = gl_dev(lock->card);
-	size_t most = dma_max_mapping_size(dev);
-	int err = gl_inject(lock->card, GL_INJECT_MAP);
+	int err;
 
-	if (!err) {
-		lock->dma_addr = dma_map_page(dev, pfn_to_page(pfn), 0,
-					      lock->bytes, lock->dma_dir);
-		err = dma_mapping_error(dev, lock->dma_addr);
-		if (!err)
-			return 0;
-		err = -EIO;
+	while (!mutex_trylock(&gl_contig_mutex)) {
+		schedule_timeout_killable(msecs_to_jiffies(10));
+		err = gl_lock_give_up(lock, GIGALOCK_STAGE_ALLOCATE, 0, fail);
+		if (err)
+			return err;
 	}
-	if (lock->bytes > most)
-		return gl_fail_set(fail, GIGALOCK_REASON_SWIOTLB_SEGMENT,
-				   GIGALOCK_STAGE_DMA_MAP, err, most,
-				   lock->bytes, most);
-	if (most != SIZE_MAX)
-		return gl_fail_set(fail, GIGALOCK_REASON_SWIOTLB_FULL,
-				   GIGALOCK_STAGE_DMA_MAP, err, 0, lock->bytes, 0);
-	return gl_fail_set(fail, GIGALOCK_REASON_DMA_MAP, GIGALOCK_STAGE_DMA_MAP,
-			   err, 0, lock->bytes, 0);
+	return 0;
+}
+
+/*
+ * A physical range of @bytes for @lock: its node, its address bits, its time.
+ * The lock may be one that belongs to no card.
+ */
+int gl_contig_alloc(struct gl_lock *lock, u64 bytes, unsigned long *pfn,
+		    struct gl_fail *fail)
+{
+	unsigned long pages = bytes >> PAGE_SHIFT;
+	struct gl_run run = {};
+	struct gl_span span;
+	int err;
+
+	/* Don't empty the whole machine for what can't be. */
+	if (bytes > gl_ram_bytes())
+		return gl_fail_set(fail, GIGALOCK_REASON_RAM_TOO_SMALL,
+				   GIGALOCK_STAGE_ALLOCATE, -ENOMEM, gl_ram_bytes(),
+				   bytes, gl_ram_available());
+	if (lock->node != NUMA_NO_NODE && bytes > gl_node_bytes(lock->node))
+		return gl_fail_node(fail, GIGALOCK_STAGE_ALLOCATE, lock->node, bytes);
+
+	gl_contig_span(lock, &span);
+	err = gl_contig_begin(lock, fail);
+	if (err)
+		return err;
+	err = gl_contig_search(lock, &span, pages, &run, fail);
+	mutex_unlock(&gl_contig_mutex);
+	if (err)
+		return gl_contig_why(lock, bytes, err, &run, fail);
+	*pfn = run.start;
+	return 0;
+}
+
+void gl_contig_free(unsigned long pfn, u64 bytes)
+{
+	free_contig_range(pfn, bytes >> PAGE_SHIFT);
 }
 
 static int gl_contig_lock(struct gl_lock *lock, const struct gigalock_lock *arg,
 			  struct gl_fail *fail)
 {
-	u64 ram = (u64)totalram_pages() << PAGE_SHIFT;
-	u64 top = gl_card_dma_limit(lock->card);
-	unsigned long pages = lock->bytes >> PAGE_SHIFT;
-	unsigned long limit = gl_card_translates(lock->card) ? ULONG_MAX :
-			      PHYS_PFN(top) + 1;
-	struct gl_run run = {};
-	unsigned long i;
+	unsigned long pfn;
 	int err;
 
-	/* Don't empty the whole machine for what can't be. */
-	if (lock->bytes > ram)
-		return gl_fail_set(fail, GIGALOCK_REASON_RAM_TOO_SMALL,
-				   GIGALOCK_STAGE_ALLOCATE, -ENOMEM, ram,
-				   lock->bytes,
-				   (u64)si_mem_available() << PAGE_SHIFT);
-
-	if (mutex_lock_killable(&gl_contig_mutex))
-		return gl_contig_why(lock, fail, -EINTR, &run);
-	err = gl_contig_search(lock->card, pages, limit, &run);
-	mutex_unlock(&gl_contig_mutex);
+	err = gl_contig_alloc(lock, lock->bytes, &pfn, fail);
 	if (err)
-		return gl_contig_why(lock, fail, err, &run);
-
+		return err;
 	/*
 	 * User space will see these pages. Whether alloc_contig_range() minds
 	 * __GFP_ZERO changed within stable series, so it isn't asked to.
 	 */
-	if (!want_init_on_alloc(GFP_KERNEL)) {
-		for (i = 0; i < pages; i++) {
-			clear_highpage(pfn_to_page(run.start + i));
-			if (!(i % 1024))
-				cond_resched();
-		}
-	}
-	err = gl_contig_map(lock, run.start, fail);
+	if (!want_init_on_alloc(GFP_KERNEL))
+		err = gl_run_clear(lock, pfn, lock->bytes, fail);
+	if (!err)
+		err = gl_run_map(lock, pfn, fail);
 	if (err) {
-		free_contig_range(run.start, pages);
+		gl_contig_free(pfn, lock->bytes);
 		return err;
 	}
-	lock->priv = (void *)run.start;
-	lock->segments = 1;
-	lock->longest = lock->bytes;
+	lock->priv = (void *)pfn;
+	lock->backing = GIGALOCK_BACKING_RANGE;
 	return 0;
 }
 
-static void gl_contig_detach(struct gl_lock *lock)
+static void gl_contig_unlock(struct gl_lock *lock)
 {
-	dma_unmap_page(gl_dev(lock->card), lock->dma_addr, lock->bytes,
-		       lock->dma_dir);
-}
-
-static void gl_contig_free(struct gl_lock *lock)
-{
-	free_contig_range((unsigned long)lock->priv, lock->bytes >> PAGE_SHIFT);
+	gl_contig_free((unsigned long)lock->priv, lock->bytes);
 }
 
 static int gl_contig_mmap(struct gl_lock *lock, struct vm_area_struct *vma,
@@ -265,26 +278,14 @@ static int gl_contig_mmap(struct gl_lock *lock, struct vm_area_struct *vma,
 			       vma->vm_end - vma->vm_start, vma->vm_page_prot);
 }
 
-static void gl_contig_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
-{
-	struct device *dev = gl_dev(lock->card);
-
-	if (for_cpu)
-		dma_sync_single_range_for_cpu(dev, lock->dma_addr, offset, len,
-					      lock->dma_dir);
-	else
-		dma_sync_single_range_for_device(dev, lock->dma_addr, offset, len,
-						 lock->dma_dir);
-}
-
 const struct gl_strategy gl_strategy_contig_range = {
 	.name = "contig-range",
 	.number = GIGALOCK_STRATEGY_CONTIG_RANGE,
 	.page_sized = true,
 	.allocates = true,
 	.lock = gl_contig_lock,
-	.detach = gl_contig_detach,
-	.free = gl_contig_free,
+	.detach = gl_run_unmap,
+	.free = gl_contig_unlock,
 	.mmap = gl_contig_mmap,
-	.sync = gl_contig_sync,
+	.sync = gl_run_sync,
 };

@@ -509,6 +509,19 @@ u64 gl_cma_bytes(void);
 u64 gl_cma_free(void);
 int gl_lock_check_node(struct gl_lock *lock, struct gl_fail *fail);
 
+/* ---- memory in one piece (run.c, contig_range.c) ---- */
+
+int gl_run_clear(struct gl_lock *lock, unsigned long pfn, u64 bytes,
+		 struct gl_fail *fail);
+int gl_run_map(struct gl_lock *lock, unsigned long pfn, struct gl_fail *fail);
+int gl_run_map_why(struct gl_lock *lock, u64 phys, int err, bool bounces,
+		   struct gl_fail *fail);
+void gl_run_unmap(struct gl_lock *lock);
+void gl_run_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
+int gl_contig_alloc(struct gl_lock *lock, u64 bytes, unsigned long *pfn,
+		    struct gl_fail *fail);
+void gl_contig_free(unsigned long pfn, u64 bytes);
+
 /* ---- budgets (budget.c) ---- */
 
 int gl_budget_charge_bytes(u64 bytes, struct gl_fail *fail);
