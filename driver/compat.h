@@ -115,4 +115,15 @@ static inline vm_fault_t gl_insert_huge(struct vm_fault *vmf, unsigned long pfn,
 }
 #endif
 
+/* reserve_mem= came with 6.11, modules can ask for its regions since 6.12. */
+static inline bool gl_reserve_mem_find(const char *name, phys_addr_t *start,
+				       phys_addr_t *size)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+	return false;
+#else
+	return reserve_mem_find_by_name(name, start, size);
+#endif
+}
+
 #endif /* GIGALOCK_COMPAT_H */

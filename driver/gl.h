@@ -113,10 +113,11 @@ enum gl_inject_point {
 
 /* 0, or the negative errno that the call at this place shall seem to give. */
 int gl_inject(struct gl_card *card, enum gl_inject_point point);
-void gl_inject_init(void);
-void gl_inject_exit(void);
 void gl_inject_add(struct gl_card *card);
 void gl_inject_remove(struct gl_card *card);
+void gl_debugfs_init(void);
+void gl_debugfs_exit(void);
+struct dentry *gl_debugfs_dir(void);
 
 /* ---- channels (channel.c) ---- */
 
@@ -409,6 +410,7 @@ extern const struct gl_strategy gl_strategy_coherent;
 extern const struct gl_strategy gl_strategy_contig_range;
 extern const struct gl_strategy gl_strategy_sg;
 extern const struct gl_strategy gl_strategy_chunked;
+extern const struct gl_strategy gl_strategy_reserved;
 
 /*
  * 0, or the errno of a caller that is to stop waiting (killed, time is up),
@@ -536,6 +538,12 @@ void gl_budget_show(struct seq_file *m);
 
 extern const struct kernel_param_ops gl_size_ops;
 int gl_size_parse(const char *text, char **end, u64 *value);
+
+/* ---- regions kept free since boot (regions.c, reserved.c) ---- */
+
+int gl_regions_init(void);
+void gl_regions_exit(void);
+void gl_regions_show(struct seq_file *m);
 
 /* ---- the pieces of a lock (segments.c) ---- */
 

@@ -13,8 +13,6 @@
 
 #include "gl.h"
 
-static struct dentry *gl_debugfs_root;
-
 static const char * const gl_inject_names[GL_INJECT_POINTS] = {
 	[GL_INJECT_ACCOUNT] = "account",
 	[GL_INJECT_METADATA] = "metadata",
@@ -84,7 +82,7 @@ static const struct file_operations gl_inject_fops = {
 
 void gl_inject_add(struct gl_card *card)
 {
-	card->debugfs = debugfs_create_dir(dev_name(&card->chr), gl_debugfs_root);
+	card->debugfs = debugfs_create_dir(dev_name(&card->chr), gl_debugfs_dir());
 	debugfs_create_file("inject", 0600, card->debugfs, card, &gl_inject_fops);
 }
 
@@ -92,14 +90,4 @@ void gl_inject_remove(struct gl_card *card)
 {
 	debugfs_remove_recursive(card->debugfs);
 	card->debugfs = NULL;
-}
-
-void gl_inject_init(void)
-{
-	gl_debugfs_root = debugfs_create_dir(GL_NAME, NULL);
-}
-
-void gl_inject_exit(void)
-{
-	debugfs_remove_recursive(gl_debugfs_root);
 }

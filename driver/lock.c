@@ -16,6 +16,7 @@ static const struct gl_strategy * const gl_strategies[GIGALOCK_STRATEGY_COUNT] =
 	[GIGALOCK_STRATEGY_CONTIG_RANGE] = &gl_strategy_contig_range,
 	[GIGALOCK_STRATEGY_SG] = &gl_strategy_sg,
 	[GIGALOCK_STRATEGY_CHUNKED] = &gl_strategy_chunked,
+	[GIGALOCK_STRATEGY_RESERVED] = &gl_strategy_reserved,
 };
 
 static void gl_lock_release(struct kref *ref)

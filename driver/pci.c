@@ -330,12 +330,19 @@ static int __init gl_init(void)
 
 	if (err)
 		return err;
-	gl_inject_init();
+	err = gl_regions_init();
+	if (err)
+		goto chardev;
+	gl_debugfs_init();
 	err = pci_register_driver(&gl_driver);
-	if (err) {
-		gl_inject_exit();
-		gl_chardev_exit();
-	}
+	if (err)
+		goto regions;
+	return 0;
+regions:
+	gl_debugfs_exit();
+	gl_regions_exit();
+chardev:
+	gl_chardev_exit();
 	return err;
 }
 module_init(gl_init);
@@ -343,7 +350,8 @@ module_init(gl_init);
 static void __exit gl_exit(void)
 {
 	pci_unregister_driver(&gl_driver);
-	gl_inject_exit();
+	gl_debugfs_exit();
+	gl_regions_exit();
 	gl_chardev_exit();
 }
 module_exit(gl_exit);
