@@ -169,20 +169,12 @@ static void gl_reserved_free(struct gl_lock *lock)
 	kfree(own);
 }
 
-static int gl_reserved_mmap(struct gl_lock *lock, struct vm_area_struct *vma,
-			    u64 offset)
-{
-	gl_vm_flags_set(vma, VM_IO | VM_PFNMAP);
-	return 0;
-}
-
-static vm_fault_t gl_reserved_fault(struct gl_lock *lock, struct vm_fault *vmf,
-				    u64 page)
+static unsigned long gl_reserved_pfn(struct gl_lock *lock, u64 page, u64 *run)
 {
 	struct gl_reserved *own = lock->priv;
 
-	return vmf_insert_pfn(vmf->vma, vmf->address & PAGE_MASK,
-			      PHYS_PFN(own->part.start) + page);
+	*run = (lock->bytes >> PAGE_SHIFT) - page;
+	return PHYS_PFN(own->part.start) + page;
 }
 
 static void gl_reserved_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
@@ -201,7 +193,7 @@ const struct gl_strategy gl_strategy_reserved = {
 	.lock = gl_reserved_lock,
 	.detach = gl_reserved_detach,
 	.free = gl_reserved_free,
-	.mmap = gl_reserved_mmap,
-	.fault = gl_reserved_fault,
+	.mmap = gl_mmap_pfns,
+	.pfn = gl_reserved_pfn,
 	.sync = gl_reserved_sync,
 };
