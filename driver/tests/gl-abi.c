@@ -53,7 +53,8 @@ static const struct call calls[] = {
 	    FIELD(gigalock_sync, offset), FIELD(gigalock_sync, length) } },
 	{ "SUBMIT", GIGALOCK_IOC_SUBMIT, sizeof(struct gigalock_submit), UPTO(gigalock_submit, op),
 	  { FIELD(gigalock_submit, flags), FIELD(gigalock_submit, reserved),
-	    FIELD(gigalock_submit, direction) } },
+	    FIELD(gigalock_submit, direction), FIELD(gigalock_submit, op),
+	    FIELD(gigalock_submit, pattern) } },
 	{ "WAIT", GIGALOCK_IOC_WAIT, sizeof(struct gigalock_wait), sizeof(struct gigalock_wait),
 	  { FIELD(gigalock_wait, flags) } },
 	{ "CANCEL", GIGALOCK_IOC_CANCEL, sizeof(struct gigalock_cancel), sizeof(struct gigalock_cancel), { } },
@@ -61,6 +62,22 @@ static const struct call calls[] = {
 	  { FIELD(gigalock_progress, flags) } },
 	{ "FAILURES", GIGALOCK_IOC_FAILURES, sizeof(struct gigalock_failures), sizeof(struct gigalock_failures),
 	  { FIELD(gigalock_failures, record_size) } },
+	{ "EVENTFD", GIGALOCK_IOC_EVENTFD, sizeof(struct gigalock_eventfd), sizeof(struct gigalock_eventfd),
+	  { FIELD(gigalock_eventfd, flags), FIELD(gigalock_eventfd, reserved) } },
+	{ "LOCK_STATS", GIGALOCK_IOC_LOCK_STATS, sizeof(struct gigalock_lock_stats),
+	  sizeof(struct gigalock_lock_stats), { } },
+	{ "QUEUE_CREATE", GIGALOCK_IOC_QUEUE_CREATE, sizeof(struct gigalock_queue_create),
+	  sizeof(struct gigalock_queue_create),
+	  { FIELD(gigalock_queue_create, flags), FIELD(gigalock_queue_create, entries),
+	    FIELD(gigalock_queue_create, reserved) } },
+	{ "QUEUE_SUBMIT", GIGALOCK_IOC_QUEUE_SUBMIT, sizeof(struct gigalock_queue_submit),
+	  sizeof(struct gigalock_queue_submit),
+	  { FIELD(gigalock_queue_submit, reserved), FIELD(gigalock_queue_submit, entry_size) } },
+	{ "QUEUE_WAIT", GIGALOCK_IOC_QUEUE_WAIT, sizeof(struct gigalock_queue_wait),
+	  sizeof(struct gigalock_queue_wait),
+	  { FIELD(gigalock_queue_wait, flags), FIELD(gigalock_queue_wait, reserved) } },
+	{ "QUEUE_DESTROY", GIGALOCK_IOC_QUEUE_DESTROY, sizeof(struct gigalock_queue_destroy),
+	  sizeof(struct gigalock_queue_destroy), { } },
 };
 
 #define CALLS (sizeof(calls) / sizeof(calls[0]))
@@ -105,6 +122,16 @@ static void fill_valid(const struct call *c, void *at)
 		((struct gigalock_failures *)at)->record_size =
 			sizeof(struct gigalock_failure);
 		break;
+	case GIGALOCK_IOC_EVENTFD:
+		((struct gigalock_eventfd *)at)->fd = -1;
+		break;
+	case GIGALOCK_IOC_LOCK_STATS:
+		((struct gigalock_lock_stats *)at)->id = made.id;
+		break;
+	case GIGALOCK_IOC_QUEUE_SUBMIT:
+		((struct gigalock_queue_submit *)at)->entry_size =
+			sizeof(struct gigalock_queue_entry);
+		break;
 	}
 	*(uint32_t *)at = c->size;
 }
@@ -125,6 +152,13 @@ static void tidy(const struct call *c, void *at)
 		if (ioctl(fd, GIGALOCK_IOC_UNLOCK, &u))
 			bail("UNLOCK of %u", u.id);
 	}
+	if (c->cmd == GIGALOCK_IOC_QUEUE_CREATE) {
+		struct gigalock_queue_destroy d = { .size = sizeof(d) };
+
+		d.id = ((struct gigalock_queue_create *)at)->id;
+		if (ioctl(fd, GIGALOCK_IOC_QUEUE_DESTROY, &d))
+			bail("QUEUE_DESTROY of %u", d.id);
+	}
 	if (c->cmd == GIGALOCK_IOC_SUBMIT) {
 		struct gigalock_wait w = { .size = sizeof(w), .timeout_ms = 10000 };
 
@@ -141,6 +175,9 @@ static int valid_errno(const struct call *c)
 	case GIGALOCK_IOC_WAIT:
 	case GIGALOCK_IOC_CANCEL:
 	case GIGALOCK_IOC_PROGRESS:
+	case GIGALOCK_IOC_QUEUE_SUBMIT:
+	case GIGALOCK_IOC_QUEUE_WAIT:
+	case GIGALOCK_IOC_QUEUE_DESTROY:
 		return ENOENT;
 	}
 	return 0;
@@ -372,8 +409,10 @@ static void test_unknown(void)
 	uint32_t arg[64] = { sizeof(arg) };
 
 	for (unsigned int nr = 0; nr < 256; nr++) {
-		bool known = nr < CALLS;
+		bool known = false;
 
+		for (size_t i = 0; i < CALLS; i++)
+			known |= calls[i].cmd == _IO(GIGALOCK_IOC_TYPE, nr);
 		errno = 0;
 		if (known)
 			continue;
