@@ -20,9 +20,13 @@ JOBS   ?= 2
 # Kernels to build for: the stock one, always, and KERNEL=. One that is in the
 # build folder but not in the list, somebody built by hand; a path is taken as it is.
 LISTED := $(shell awk '/^[^\#]/ { print $$1 }' $(TOP)/guest-image/kernels.list)
+COMMA := ,
 KERNEL_ASKED := $(if $(filter command line,$(origin KERNEL)),$(KERNEL))
-WANTED := stock $(filter-out stock,$(filter $(LISTED),$(KERNEL_ASKED)))
-ifneq ($(KERNEL_ASKED),)
+WANTED := stock $(filter-out stock,$(filter $(LISTED),$(subst $(COMMA), ,$(KERNEL_ASKED))))
+ifneq ($(filter matrix,$(MAKECMDGOALS)),)
+# A list there, judged by the harness; the causes need both of these anyhow.
+WANTED := stock lab $(filter-out stock lab,$(WANTED))
+else ifneq ($(KERNEL_ASKED),)
 ifeq ($(filter $(LISTED),$(KERNEL_ASKED))$(findstring /,$(KERNEL_ASKED))$(wildcard $(BUILD)/guest-image/kernels/$(KERNEL_ASKED)),)
 $(error no kernel '$(KERNEL_ASKED)'; in guest-image/kernels.list are: $(LISTED))
 endif
@@ -33,7 +37,7 @@ endif
 # default. These are for this file alone; a part that has a variable of the same
 # name means something else by it.
 MAKEOVERRIDES :=
-unexport RAM KERNEL DRIVER DEVICE_OPTS DEMO_ARGS BENCH_ARGS TESTS KDIR OUT
+unexport RAM KERNEL SCENARIOS SEED MATRIX_ARGS DRIVER DEVICE_OPTS DEMO_ARGS BENCH_ARGS TESTS KDIR OUT
 export BUILD GIGALOCK_CACHE
 export GIGALOCK_BUILD := $(BUILD)
 export PYTHONPATH := $(TOP)/harness
@@ -47,7 +51,7 @@ $(shell mkdir -p $(TMPDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deps all kernel device driver userlib image demo test test-full \
+.PHONY: help deps all kernel device driver userlib programs image demo matrix test test-full \
 	shell bench qemu-intree qtest coverage lint clean distclean
 
 help:		## this list
@@ -75,11 +79,18 @@ driver: kernel	## build gigalock.ko for the guest's kernel
 userlib: deps	## build the library, the tool and the examples
 	@$(MAKE) --no-print-directory -s -C $(TOP)/userlib all
 
-image: driver userlib	## build the initramfs that guests boot
+programs: deps	## build what scenarios run in their guests
+	@$(MAKE) --no-print-directory -s -C $(TOP)/harness/guest
+
+image: driver userlib programs	## build the initramfs that guests boot
 	@$(MAKE) --no-print-directory -s -C $(TOP)/guest-image initramfs KERNELS="$(WANTED)"
 
 demo: all	## lock 1 GiB in guests of 5 sizes by 3 strategies; report in build/demo
 	@$(PYTHON) -m gigalock_harness demo --out $(BUILD)/demo --started $(STARTED) $(CLEAN) $(DEMO_ARGS)
+
+matrix: all	## reproduce and cure every cause; SCENARIOS=12- RAM=1G,2G KERNEL=lab for a part
+	@$(PYTHON) -m gigalock_harness matrix --out $(BUILD)/matrix $(if $(SCENARIOS),--scenarios '$(SCENARIOS)') \
+		$(if $(RAM),--ram $(RAM)) $(if $(KERNEL),--kernel $(KERNEL)) $(if $(SEED),--seed $(SEED)) $(MATRIX_ARGS)
 
 test: all	## run every test: units, device, library, guests (15 minutes at most)
 	@$(TOP)/scripts/run-tests $(TESTS)

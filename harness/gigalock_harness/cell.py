@@ -7,26 +7,35 @@ the cell with its console log; nothing of it stops the run.
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import secrets
 import shlex
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from . import console as console_rules
-from . import toolcall
+from . import doctor, prepare, toolcall
 from .agent import CommandResult
+from .cells import RLIMITS, UNLIMITED, Cell
 from .guest import TAINT_BAD, Guest, GuestConfig, GuestError, GuestHang, GuestPanic, QemuDied
+from .machine import boots_in_template
 from .outcome import FAIL, SKIP, Move, Outcome
 from .places import TOP, host_tool
-from .scenario import RLIMITS, Cell
 from .sizes import KIB, MIB, format_size, parse_size
+from .template import ROOM_FOR_CARD, TemplateStore
 from .toolcall import Answer, ToolError
 
 CONSOLE_TAIL = 12_000
 OUT_OF_MEMORY = ("killed", "no-memory", "no-free-range", "no-free-block", "overcommit")
+
+GROUP = "/sys/fs/cgroup/cell"
+FAILURE_FILE = "/run/failure.json"
+FEWEST_BOOTS = 4  # of a cell that states a rate; it may stop when it has seen both
 
 OnPhase = Callable[[Cell, str, str], None]
 
@@ -46,8 +55,10 @@ class CellRunner:
         on_phase: OnPhase = lambda cell, phase, detail: None,
         scenario_path: str = "",
         card_options: tuple[str, ...] = (),
+        templates: TemplateStore | None = None,
     ) -> None:
         self.cell = cell
+        self._templates = templates
         self.log_dir = log_dir
         self.outcome = Outcome(cell)
         self._seed = seed
@@ -58,11 +69,15 @@ class CellRunner:
         self._marks: list[tuple[str, int]] = []
         options = "" if seed is None else f" --seed {seed}"
         options += "".join(f" --card {shlex.quote(option)}" for option in card_options)
-        self.outcome.reproduce = (
-            f"PYTHONPATH={TOP / 'harness'} /usr/bin/python3 -m gigalock_harness run "
-            f"{shlex.quote(scenario_path or cell.scenario)} --ram {cell.ram_mib}M "
-            f"--kernel {cell.kernel} --strategy {cell.strategy}{options}"
-        )
+        run = f"PYTHONPATH={TOP / 'harness'} /usr/bin/python3 -m gigalock_harness"
+        if templates is not None:
+            # The cured and the failing twin belong together, and so do the axes of the file.
+            self.outcome.reproduce = f"{run} matrix --scenarios {cell.scenario}{options}"
+        else:
+            self.outcome.reproduce = (
+                f"{run} run {shlex.quote(scenario_path or cell.scenario)} --ram {cell.ram_mib}M "
+                f"--kernel {cell.kernel} --strategy {cell.strategy}{options}"
+            )
 
     # -- from other threads ---------------------------------------------------
 
@@ -84,30 +99,12 @@ class CellRunner:
     def run(self) -> Outcome:
         outcome = self.outcome
         start = time.monotonic()
-        guest = self._guest = Guest(self._config(), log_dir=self.log_dir)
-        try:
-            self._enter("boot")
-            with guest:
-                outcome.boot_s = round(guest.boot_s, 3)
-                self._steps(guest)
-                outcome.touched_mib = round(guest.touched_mib(), 1)
-        except _Stop:
-            pass
-        except GuestPanic as error:
-            outcome.fail("panic", f"in {self._phase[0]}: {error.message}")
-        except GuestHang as error:
-            outcome.fail("hang", f"in {self._phase[0]}: {error.message}")
-        except QemuDied as error:
-            outcome.fail("qemu-died", f"in {self._phase[0]}: {error.message}")
-        except GuestError as error:
-            outcome.fail("guest", f"in {self._phase[0]}: {error.message}")
-        except ToolError as error:
-            outcome.fail("tool", f"in {self._phase[0]}: {error}")
-        except OSError as error:
-            outcome.fail("host", f"in {self._phase[0]}: {error}")
-        self._leave()
-        self._read_console(guest)
+        if self.cell.boots > 1:
+            self._boot_often()
+        else:
+            self._boot_once(self._work)
         outcome.duration_s = time.monotonic() - start
+        outcome.overhead_s = round(max(0.0, outcome.duration_s - outcome.guest_s), 3)
         if self._cancelled.is_set():
             outcome.status, outcome.skip_reason = SKIP, "interrupted"
             outcome.problems.clear()
@@ -115,18 +112,77 @@ class CellRunner:
             self._judge()
         return outcome
 
-    def _config(self) -> GuestConfig:
-        cell = self.cell
-        return GuestConfig(
-            ram_mib=cell.ram_mib,
-            kernel=cell.kernel,
-            cmdline_extra=list(cell.cmdline),
-            devices=[cell.device()],
-            smp=cell.smp,
-            load_driver=True,
-            driver_params=list(cell.driver_params),
-            boot_timeout=cell.boot_seconds,
-        )
+    def _boot_often(self) -> None:
+        """A cell whose boots differ by chance: how many lock?"""
+        outcome = self.outcome
+        outcome.rate = {"boots": 0, "locked": 0}
+        while outcome.rate["boots"] < self.cell.boots and not self._cancelled.is_set():
+            outcome.move = None
+            self._marks.clear()
+            self._boot_once(self._work_for_rate)
+            if outcome.status == FAIL:
+                return
+            outcome.rate["boots"] += 1
+            outcome.rate["locked"] += outcome.move is not None
+            seen_both = 0 < outcome.rate["locked"] < outcome.rate["boots"]
+            if seen_both and outcome.rate["boots"] >= FEWEST_BOOTS:
+                break
+        # What is shown is the boot that failed.
+        if outcome.failure is not None:
+            outcome.move = None
+
+    def _boot_once(self, work: Callable[[Guest], None]) -> None:
+        outcome = self.outcome
+        config = guest_config(self.cell, self._templates is not None)
+        with contextlib.ExitStack() as stack:
+            guest: Guest | None = None
+            try:
+                self._enter("boot")
+                template = None
+                templates = self._templates
+                if templates and not self.cell.fresh and boots_in_template(self.cell):
+                    waited = time.monotonic()
+                    if templates.worth_it(config):
+                        template = stack.enter_context(templates.use(config))
+                    else:
+                        stack.callback(templates.done, config)
+                    # Somebody has to boot it; that is no part of this cell.
+                    outcome.guest_s += time.monotonic() - waited
+                guest = self._guest = Guest(config, self.log_dir, template)
+                outcome.template = template is not None
+                stack.callback(self._read_console, guest)
+                stack.enter_context(guest)
+                outcome.boot_s = round(guest.boot_s, 3)
+                if template is None:
+                    outcome.guest_s += guest.boot_s - guest.commands_s
+                work(guest)
+                outcome.touched_mib = round(guest.touched_mib(), 1)
+            except BaseException as error:
+                if not self._trouble(error):
+                    raise
+            finally:
+                self._leave()
+                if guest is not None:
+                    outcome.guest_s += guest.commands_s
+
+    def _trouble(self, error: BaseException) -> bool:
+        """Note what went wrong as a problem of the cell; false if it is none of these."""
+        where, outcome = f"in {self._phase[0]}", self.outcome
+        if isinstance(error, GuestPanic):
+            outcome.fail("panic", f"{where}: {error.message}")
+        elif isinstance(error, GuestHang):
+            outcome.fail("hang", f"{where}: {error.message}")
+        elif isinstance(error, QemuDied):
+            outcome.fail("qemu-died", f"{where}: {error.message}")
+        elif isinstance(error, GuestError):
+            outcome.fail("guest", f"{where}: {error.message}")
+        elif isinstance(error, ToolError):
+            outcome.fail("tool", f"{where}: {error}")
+        elif isinstance(error, OSError):
+            outcome.fail("host", f"{where}: {error}")
+        else:
+            return isinstance(error, _Stop)
+        return True
 
     def _enter(self, phase: str) -> None:
         if self._cancelled.is_set():
@@ -145,11 +201,9 @@ class CellRunner:
                 {"phase": phase, "seconds": round(time.monotonic() - since, 3)}
             )
 
-    def _steps(self, guest: Guest) -> None:
+    def _work(self, guest: Guest) -> None:
         cell, outcome = self.cell, self.outcome
-        if cell.sysctl or cell.setup:
-            self._enter("setup")
-            self._setup(guest)
+        self._prepare(guest)
         self._enter("lock")
         answer, move = self._xfer(guest, cell.bytes)
         outcome.move = move
@@ -157,6 +211,26 @@ class CellRunner:
             outcome.largest_bytes = move.bytes
             return
         outcome.failure = answer.failure()
+        self._ask_doctor(guest)
+        if cell.search:
+            self._find_largest(guest)
+
+    def _work_for_rate(self, guest: Guest) -> None:
+        """Lock, and let go: only whether it can be had is asked."""
+        self._prepare(guest)
+        self._enter("lock")
+        answer = self._tool(guest, f"lock --no-touch {self.cell.request_options()}")
+        if answer.code == toolcall.EXIT_DONE:
+            self.outcome.move = Move(self.cell.bytes, "0x0", answer.number("lock_ms"))
+            return
+        if (failure := answer.failure()) is None:
+            raise ToolError(f"the tool failed without a reason: {answer.data.get('error')!r:.200}")
+        if self.outcome.failure is None:
+            self.outcome.failure = failure
+            self._ask_doctor(guest)
+
+    def _find_largest(self, guest: Guest) -> None:
+        outcome = self.outcome
         self._enter("limit")
         outcome.largest_bytes = self._limit(guest)
         if not outcome.largest_bytes:
@@ -175,12 +249,38 @@ class CellRunner:
                 f"largest size, but did not lock: {failure['text']}",
             )
 
-    def _setup(self, guest: Guest) -> None:
+    def _ask_doctor(self, guest: Guest) -> None:
+        """Where the scenario names a cause, the doctor must find it, from what it sees there."""
+        if self.cell.expect.cause is None:
+            return
+        self._enter("doctor")
+        words = [self.cell.request_options(), *DOCTOR_WORDS.get(self.cell.program, ())]
+        guest.put_file(json.dumps(self.outcome.failure).encode(), FAILURE_FILE)
+        answer = self._tool(
+            guest, f"doctor {' '.join(words)} --failure {FAILURE_FILE}", program="gigalock"
+        )
+        self.outcome.diagnosis = doctor.read(answer)
+
+    # -- the guest as the scenario wants it -----------------------------------
+
+    def _prepare(self, guest: Guest) -> None:
+        cell = self.cell
         commands = [
             f"echo {shlex.quote(value)} > /proc/sys/{key.replace('.', '/')}"
-            for key, value in self.cell.sysctl
+            for key, value in cell.sysctl
         ]
-        for command in [*commands, *self.cell.setup]:
+        if cell.cgroup:
+            commands.append(
+                f"echo +memory > /sys/fs/cgroup/cgroup.subtree_control && mkdir -p {GROUP}"
+            )
+            commands += [f"echo {shlex.quote(v)} > {GROUP}/{k}" for k, v in cell.cgroup]
+        commands += cell.setup
+        commands += [prepare.command(step) for step in cell.prepare]
+        late = cell.load == "late"
+        if not commands and not late and not cell.user:
+            return
+        self._enter("setup")
+        for command in commands:
             result = self._command(guest, command)
             if result.code != 0:
                 self.outcome.fail(
@@ -189,6 +289,23 @@ class CellRunner:
                     f"{result.code}: {result.stderr.strip()[-200:]}",
                 )
                 raise _Stop
+        if late:
+            guest.load_driver(cell.step_seconds)
+        if cell.user:
+            self._command(guest, "chmod 666 /dev/gigalock0")
+
+    def _limited(self) -> str:
+        """What the shell does to itself before it becomes the tool: limits, group, user."""
+        cell = self.cell
+        words = [f"echo $$ > {GROUP}/cgroup.procs && "] if cell.cgroup else []
+        for key, value in cell.rlimit:
+            size = "unlimited" if value == UNLIMITED else str(value // KIB)
+            words.append(f"ulimit {RLIMITS[key]} {size} && ")
+        if cell.user:
+            words.append(
+                f"exec /usr/bin/setpriv --reuid={cell.user} --regid={cell.user} --clear-groups -- "
+            )
+        return "".join(words)
 
     def _command(self, guest: Guest, command: str) -> CommandResult:
         self.outcome.commands.append(command)
@@ -200,21 +317,20 @@ class CellRunner:
         if stream == "stderr" and lines and lines[-1].startswith("gigalock: "):
             self._on_phase(self.cell, self._phase[0], lines[-1].split(": ", 2)[-1][:80])
 
-    def _tool(self, guest: Guest, arguments: str) -> Answer:
-        limits = "".join(
-            f"ulimit {RLIMITS[key]} {value // KIB} && " for key, value in self.cell.rlimit
-        )
-        command = f"{limits}gigalock --json {arguments}"
-        result = self._command(guest, command)
+    def _tool(self, guest: Guest, arguments: str, program: str | None = None) -> Answer:
+        program = program or self.cell.program
+        result = self._command(guest, f"{self._limited()}{program} --json {arguments}")
         return toolcall.read(result.code, result.stdout, result.stderr)
 
     def _xfer(self, guest: Guest, size: int) -> tuple[Answer, Move | None]:
         """Lock, move and verify. No Move when the lock was refused; other trouble is raised."""
         seed = secrets.randbits(64) if self._seed is None else self._seed
-        # --no-crc: the guest need not compute what the checksum must be, this host does.
-        answer = self._tool(
-            guest, f"xfer --no-crc --size {size} --strategy {self.cell.strategy} --seed {seed}"
-        )
+        request = replace(self.cell, bytes=size).request_options()
+        # --no-crc: the guest need not compute what the checksum must be, this host does,
+        # meanwhile.
+        if self._templates is not None:
+            toolcall.host_crc_ahead(host_tool(), size, seed, self.cell.step_seconds)
+        answer = self._tool(guest, f"xfer --no-crc {request} --seed {seed}")
         if answer.code in (toolcall.EXIT_USAGE, toolcall.EXIT_NO_DEVICE):
             raise ToolError(f"the tool refused: {answer.data.get('error')!r:.200}")
         failure = answer.failure()
@@ -248,6 +364,7 @@ class CellRunner:
             None,
             answer.crc("crc_to_card"),
             answer.crc("crc_from_card"),
+            backing=answer.data.get("backing"),
         )
         move.crc_host = toolcall.host_crc(host_tool(), size, seed, self.cell.step_seconds)
         if answer.code == toolcall.EXIT_DIFFERENT or not move.verified:
@@ -265,9 +382,7 @@ class CellRunner:
         return answer, move
 
     def _limit(self, guest: Guest) -> int:
-        answer = self._tool(
-            guest, f"limit --size {self.cell.bytes} --strategy {self.cell.strategy}"
-        )
+        answer = self._tool(guest, f"limit {self.cell.request_options()}")
         if answer.code in (toolcall.EXIT_USAGE, toolcall.EXIT_NO_DEVICE):
             raise ToolError(f"the tool refused: {answer.data.get('error')!r:.200}")
         tries = answer.data.get("tries")
@@ -346,6 +461,18 @@ class CellRunner:
                     "expectation",
                     f"should lock, but failed with {outcome.reason}: {failure.get('text')}",
                 )
+                return
+            if expect.backing and outcome.move.backing != expect.backing:
+                outcome.fail(
+                    "expectation",
+                    f"should be backed by {expect.backing}, but is by {outcome.move.backing}",
+                )
+            pieces = outcome.move.segments or 0
+            if expect.segments_max is not None and pieces > expect.segments_max:
+                outcome.fail(
+                    "expectation",
+                    f"should have at most {expect.segments_max} pieces, but has {pieces}",
+                )
             return
         if outcome.move is not None:
             outcome.fail(
@@ -358,6 +485,12 @@ class CellRunner:
                 f"should fail with {' or '.join(expect.reasons)}, but "
                 f"failed with {outcome.reason}: {(outcome.failure or {}).get('text')}",
             )
+        if expect.cause is not None:
+            found = outcome.diagnosis.cause if outcome.diagnosis else None
+            if found != expect.cause:
+                outcome.fail(
+                    "doctor", f"the doctor should name {expect.cause}, but names {found or 'none'}"
+                )
         largest = outcome.largest_bytes
         if largest < expect.largest_min:
             outcome.fail(
@@ -371,6 +504,30 @@ class CellRunner:
                 f"at most {format_size(expect.largest_max)} should lock, "
                 f"but {format_size(largest)} did",
             )
+
+
+# What tells the doctor of another kind of request than the tool's own.
+DOCTOR_WORDS = {"gl-32": ("--process-bits 32",), "gl-uring": ("--io-uring",)}
+
+
+def guest_config(cell: Cell, room_for_card: bool = False) -> GuestConfig:
+    """The guest of a cell. With room_for_card it is the same whether or not it has the card when
+    it boots."""
+    return GuestConfig(
+        ram_mib=cell.ram_mib,
+        kernel=cell.kernel,
+        cmdline_extra=[*cell.cmdline, *([ROOM_FOR_CARD] if room_for_card else [])],
+        devices=[cell.device()],
+        smp=cell.smp,
+        iommu=None if cell.iommu == "none" else cell.iommu,  # type: ignore[arg-type]
+        cpu=cell.cpu,
+        low_ram_mib=cell.low_ram_mib,
+        nodes_mib=cell.nodes_mib,
+        kaslr=cell.kaslr,
+        load_driver=cell.load == "early",
+        driver_params=list(cell.driver_params),
+        boot_timeout=cell.boot_seconds,
+    )
 
 
 def touched_estimate_mib(cell: Cell) -> int:

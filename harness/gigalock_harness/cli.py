@@ -128,6 +128,35 @@ def parser() -> argparse.ArgumentParser:
     sub = runs("run", "run scenarios: files, or names of those in harness/scenarios/")
     sub.add_argument("scenarios", nargs="+", metavar="SCENARIO")
     sub = commands.add_parser(
+        "matrix",
+        help="run the failure catalogue and the RAM axis",
+        description="Run the failure catalogue and the RAM axis, or a part of them.",
+    )
+    for option, text in (
+        ("--scenarios", "only those whose name fits: *-memlock*, or a part such as 12-"),
+        ("--ram", "only cells with that RAM, such as 1G,2G"),
+        ("--kernel", "only cells with that kernel, such as stock,lab"),
+    ):
+        sub.add_argument(option, type=_list, default=[], metavar="LIST", help=text)
+    sub.add_argument("--out", type=Path, default=None, metavar="DIR", help="default build/matrix")
+    sub.add_argument("--jobs", type=_jobs, default=cores(), metavar="N", help="guests side by side")
+    sub.add_argument(
+        "--seed",
+        type=_seed,
+        default=None,
+        metavar="N",
+        help="of the patterns, and of which cells boot afresh (default: a random one, printed)",
+    )
+    sub.add_argument(
+        "--folder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="scenarios from there, in place of harness/scenarios/; may be given again",
+    )
+    sub.add_argument("--no-templates", action="store_true", help="boot a fresh guest for each cell")
+    sub = commands.add_parser(
         "validate",
         help="check scenario files without running them",
         description="Check scenario files without running them.",
@@ -156,6 +185,24 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command == "validate":
             return validate(arguments.files)
+        if arguments.command == "matrix":
+            from . import catalogue
+
+            return catalogue.run(
+                catalogue.Options(
+                    out=(arguments.out or build_dir() / "matrix").resolve(),
+                    jobs=arguments.jobs,
+                    scenarios=arguments.scenarios,
+                    ram=arguments.ram,
+                    kernel=arguments.kernel,
+                    folders=tuple(arguments.folder),
+                    seed=arguments.seed,
+                    templates=not arguments.no_templates,
+                    command=shlex.join(
+                        ["python3", "-m", "gigalock_harness", *(argv or sys.argv[1:])]
+                    ),
+                )
+            )
         # Only here: to validate a file takes neither the boot layer nor what it needs.
         from . import demo
 

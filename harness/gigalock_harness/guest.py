@@ -19,7 +19,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -37,8 +37,9 @@ from .agent import (
 )
 from .errors import GuestError, GuestHang, GuestPanic, QemuDied
 from .initrd import DRIVER, make_initrd
-from .qemu_args import GuestConfig
+from .qemu_args import GuestConfig, Memory
 from .qmp import QmpClient, QmpClosed
+from .template import IGNORE_SHARED, Template
 
 __all__ = [
     "CommandResult",
@@ -54,6 +55,10 @@ __all__ = [
 GRACE = 20.0  # after a command's time limit: what a busy TCG guest may need to say so
 EXIT_WAIT = 10.0
 TAINT_BAD = 1 << 7 | 1 << 9  # the kernel has oopsed; has warned
+WAIT_FOR_CARD = (
+    "n=0; until [ -e /dev/gigalock0 ]; do n=$((n+1)); [ $n -lt 9000 ] || exit 67; "
+    "usleep 2000; done;"
+)
 SMALLEST_MIB = 128  # only for the hint: the stock kernel needs about this much
 
 
@@ -71,8 +76,12 @@ class CommandTimeout(GuestHang):
 class Guest:
     """One guest, booted once. close() may be called from another thread."""
 
-    def __init__(self, config: GuestConfig, log_dir: Path) -> None:
+    def __init__(
+        self, config: GuestConfig, log_dir: Path, template: Template | None = None
+    ) -> None:
+        """With a template, boot() restores that one's state and plugs the devices in."""
         self.config = config
+        self.template = template
         self.log_dir = Path(log_dir)
         self.boot_s = 0.0
         self.hello: Hello | None = None
@@ -82,6 +91,8 @@ class Guest:
         self._initrd: Path | None = None
         self._agent: Agent | None = None
         self._qmp: QmpClient | None = None
+        self.ram_files: Sequence[int] = ()  # open files to hold RAM, for who saves the guest
+        self.commands_s = 0.0  # time that commands took in the guest, as its agent says
         self._closed = False
         self._end_lock = threading.Lock()
         self._booted = False
@@ -107,7 +118,10 @@ class Guest:
         self._booted = True
         try:
             self._start()
-            self._first_command()
+            if self.template is None:
+                self._first_command()
+            else:
+                self._restore(self.template)
         except BaseException:
             self.close()
             raise
@@ -121,7 +135,7 @@ class Guest:
         self.log_dir.mkdir(parents=True, exist_ok=True)
         for log in ("commands.log", "registers.txt"):
             (self.log_dir / log).unlink(missing_ok=True)  # an earlier guest's
-        self._console_file().write_bytes(b"")
+        self._console_file().write_bytes(self.template.console if self.template else b"")
         self._initrd = make_initrd(cfg, self.log_dir)
         self._write_reproducer()
 
@@ -129,7 +143,7 @@ class Guest:
         qmp_here, qmp_there = socket.socketpair()
         channels = [
             "-chardev",
-            f"file,id=console,path={_comma(self._console_file())}",
+            f"file,id=console,path={_comma(self._console_file())},append=on",
             "-serial",
             "chardev:console",
             "-chardev",
@@ -141,7 +155,10 @@ class Guest:
             "-mon",
             "chardev=qmp,mode=control",
         ]
-        args = [self._qemu, *qemu_args.arguments(cfg, self.accel, self._initrd, channels)]
+        memory, files = self._memory()
+        if self.template is not None:
+            channels += ["-incoming", "defer"]
+        args = [self._qemu, *qemu_args.arguments(cfg, self.accel, self._initrd, channels, memory)]
         self._agent, self._qmp = Agent(agent_here), QmpClient(qmp_here)
         with agent_there, qmp_there, self._qemu_log().open("wb") as log, self._end_lock:
             if self._closed:
@@ -154,10 +171,41 @@ class Guest:
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    pass_fds=[agent_there.fileno(), qmp_there.fileno()],
+                    pass_fds=[agent_there.fileno(), qmp_there.fileno(), *files],
                 )
             except OSError as e:
                 raise self._error(GuestError, f"QEMU can't be started: {e}") from e
+
+    def _memory(self) -> tuple[Memory | None, list[int]]:
+        """Where RAM comes from, and the open files that QEMU needs for it."""
+        if self.template is not None:
+            files = list(self.template.ram)
+            return Memory([_inherited(fd) for fd in files], private=True), files
+        if self.ram_files:
+            return Memory([_inherited(fd) for fd in self.ram_files], False), list(self.ram_files)
+        return None, []
+
+    def _restore(self, template: Template) -> None:
+        """Go on where the template's guest stood; then plug the card in and load the driver."""
+        cfg = self.config
+        assert self._qmp
+        self.hello = template.hello
+        deadline = self._started + cfg.boot_timeout
+        self._qmp.execute("migrate-set-capabilities", {"capabilities": IGNORE_SHARED})
+        with template.open_state() as state:
+            self._qmp.execute_with_file("getfd", {"fdname": "state"}, state.fileno())
+            self._qmp.execute("migrate-incoming", {"uri": "fd:state"})
+            # A card plugged in earlier would be forgotten: the saved root port knows of none.
+            while self.qmp("query-status")["status"] == "inmigrate":
+                if time.monotonic() > deadline:
+                    raise self._hang(f"the guest was not restored within {cfg.boot_timeout:g} s")
+                time.sleep(0.002)
+        for device in cfg.devices:
+            said = self.qmp("human-monitor-command", command_line=f"device_add {device}").strip()
+            if said:
+                raise self._error(GuestError, f"the device can't be plugged in: {said}")
+        self._load_first(deadline)
+        self.boot_s = time.monotonic() - self._started
 
     def _write_reproducer(self) -> None:
         script = self.log_dir / "command.sh"
@@ -172,20 +220,31 @@ class Guest:
         with self._trouble(f"boot within {cfg.boot_timeout:g} s"):
             assert self._agent
             self.hello = self._agent.hello(deadline)
-        left = max(deadline - time.monotonic(), 1.0)
-        if not cfg.load_driver:
-            self.run("true", timeout=left)
-        else:
-            words = shlex.join(["insmod", DRIVER, *cfg.driver_params])
-            result = self.run(f"[ -f {DRIVER} ] || exit 66; {words}", timeout=left)
-            if result.code == 66:
-                raise self._error(
-                    GuestError, f"the image holds no driver ({DRIVER}); run 'make image'"
-                )
-            if not result.ok:
-                said = (result.stderr or result.stdout).strip()
-                raise self._error(GuestError, f"the driver can't be loaded ({words}): {said}")
+        self._load_first(deadline)
         self.boot_s = time.monotonic() - self._started
+
+    def _load_first(self, deadline: float) -> None:
+        left = max(deadline - time.monotonic(), 1.0)
+        if self.config.load_driver:
+            self.load_driver(left)
+        else:
+            self.run("true", timeout=left)
+
+    def load_driver(self, timeout: float = 60.0) -> CommandResult:
+        """Load the driver, and wait for the card's node where a card was just plugged in."""
+        words = shlex.join(["insmod", DRIVER, *self.config.driver_params])
+        command = f"[ -f {DRIVER} ] || exit 66; {words}"
+        if self.template is not None and self.config.devices:
+            command += f" && {{ {WAIT_FOR_CARD} }}"
+        result = self.run(command, timeout=timeout)
+        if result.code == 66:
+            raise self._error(GuestError, f"the image holds no driver ({DRIVER}); run 'make image'")
+        if result.code == 67:
+            raise self._error(GuestError, "the card was plugged in, but has no node in /dev")
+        if not result.ok:
+            said = (result.stderr or result.stdout).strip()
+            raise self._error(GuestError, f"the driver can't be loaded ({words}): {said}")
+        return result
 
     def close(self) -> None:
         """End QEMU by its process id: asked, then told, then killed."""
@@ -240,6 +299,7 @@ class Guest:
         except GuestError as e:
             self._note(f"# {e.message}\n")
             raise
+        self.commands_s += result.seconds
         how = "time is up" if result.timed_out else f"exit code {result.code}"
         self._note(
             f"# {how} after {result.seconds:.3f} s, {len(result.stdout_bytes)} bytes of output, "
@@ -422,6 +482,11 @@ class Guest:
     def _note(self, text: str) -> None:
         with (self.log_dir / "commands.log").open("a", encoding="utf-8", errors="replace") as f:
             f.write(text)
+
+
+def _inherited(file: int) -> str:
+    """A path by which a child opens a file that it got from us."""
+    return f"/proc/self/fd/{file}"
 
 
 def _comma(path: Path) -> str:

@@ -146,6 +146,7 @@ class Matrix:
     jobs: int = field(default_factory=cores)
     available: Callable[[], int] = available_mib
     interrupts: Interrupts = field(default_factory=Interrupts)
+    order: Callable[[list[Cell]], list[Cell]] | None = None
 
     @property
     def interrupted(self) -> bool:
@@ -158,7 +159,9 @@ class Matrix:
         self._running: dict[Cell, _Running] = {}
         outcomes: dict[Cell, Outcome] = {}
         # The costly ones first: a long cell that starts last is waited for alone.
-        pending = sorted(cells, key=self.estimate_mib, reverse=True)
+        pending = (
+            self.order(cells) if self.order else sorted(cells, key=self.estimate_mib, reverse=True)
+        )
         with self.interrupts:
             while pending or self._running:
                 if self.interrupted:

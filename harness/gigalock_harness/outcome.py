@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .scenario import Cell
+from .cells import Cell
+from .doctor import Diagnosis
 
 PASS, FAIL, SKIP = "pass", "fail", "skip"
 
@@ -36,6 +37,7 @@ class Move:
     crc_host: str | None = None
     crc_to_card: str | None = None
     crc_from_card: str | None = None
+    backing: str | None = None
 
     @property
     def verified(self) -> bool:
@@ -71,6 +73,12 @@ class Outcome:
     commands: list[str] = field(default_factory=list)
     reproduce: str = ""
     reproduce_guest: str = ""
+    diagnosis: Diagnosis | None = None
+    rate: dict[str, int] | None = None
+    template: bool = False
+    guest_s: float = 0.0  # what the guest itself took: its boot, and the commands in it
+    overhead_s: float | None = None
+    remedy_printed: bool | None = None  # of a cured cell: by the doctor of its twin
 
     def fail(self, kind: str, text: str) -> None:
         self.status = FAIL
@@ -140,6 +148,18 @@ class Outcome:
             "commands": self.commands,
             "reproduce": self.reproduce,
             "reproduce_guest": self.reproduce_guest,
+            "cause": self.diagnosis.cause if self.diagnosis else None,
+            "expected_cause": self.cell.expect.cause,
+            "evidence": self.diagnosis.evidence if self.diagnosis else [],
+            "diagnosis": self.diagnosis.to_json() if self.diagnosis else None,
+            "remedy": asdict(self.cell.remedy) if self.cell.remedy else None,
+            "remedy_printed": self.remedy_printed,
+            "twin": self.cell.twin or None,
+            "rate": self.rate,
+            "template": self.template,
+            "fresh": self.cell.fresh,
+            "guest_s": round(self.guest_s, 3),
+            "overhead_s": self.overhead_s,
         }
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 TOP = Path(__file__).resolve().parents[2]
 HARNESS = TOP / "harness"
 SCENARIOS = HARNESS / "scenarios"
+CATALOGUE = SCENARIOS / "catalogue"
+CAUSES = TOP / "userlib" / "causes.toml"
+FAILURES_DOC = TOP / "docs" / "failures.md"
 UAPI_HEADER = TOP / "driver" / "include" / "uapi" / "linux" / "gigalock.h"
 KERNELS_LIST = TOP / "guest-image" / "kernels.list"
 

@@ -21,11 +21,13 @@ _PHASES = {
     "lock": "locking, moving, verifying",
     "limit": "refused; searching the largest size",
     "move": "moving the largest",
+    "doctor": "asking the doctor",
 }
 
 
 def label(cell: Cell) -> str:
-    return f"{format_size(cell.ram_mib * MIB):>6} {cell.strategy:<12}"
+    text = f"{format_size(cell.ram_mib * MIB):>6} {cell.strategy:<12}"
+    return text if cell.scenario == "demo" else f"{cell.scenario:<34.34} {text}"
 
 
 class PlainProgress:
@@ -119,14 +121,22 @@ def result_line(outcome: Outcome) -> str:
     mark = _MARK[outcome.status]
     if outcome.status == SKIP or outcome.problems:
         return f"{mark} {plain(outcome.message)}"
+    if outcome.rate:
+        boots, locked = outcome.rate["boots"], outcome.rate["locked"]
+        return f"{mark} locked in {locked} of {boots} boots; else {outcome.reason}"
     if outcome.move:
         move = outcome.move
         return (
             f"{mark} {format_size(move.bytes)} locked in {move.lock_ms:.0f} ms, "
             f"{move.gib_per_s:.2f} GiB/s, verified"
         )
-    largest = format_size(outcome.largest_bytes) if outcome.largest_bytes else "nothing"
-    return f"{mark} {outcome.reason}; largest {largest}"
+    text = f"{mark} {outcome.reason}"
+    if outcome.diagnosis:
+        text += f"; the doctor says {outcome.diagnosis.cause}"
+    if outcome.cell.search:
+        largest = format_size(outcome.largest_bytes) if outcome.largest_bytes else "nothing"
+        text += f"; largest {largest}"
+    return text
 
 
 def choose(out: TextIO) -> PlainProgress:

@@ -25,7 +25,7 @@ DEFAULT_DEVICE = "gigalock,id=gl0,bus=rp0,card-mem=64M"
 # the timer calibration is slow and sometimes wrong under TCG.
 FAST_BOOT = "quiet cryptomgr.notests=1 tsc=reliable no_timer_check"
 
-Iommu = Literal["intel", "intel-intremap"]
+Iommu = Literal["intel", "intel-intremap", "amd"]
 
 
 def default_kernel() -> str:
@@ -46,6 +46,8 @@ class GuestConfig:
     smp: int = 1
     iommu: Iommu | None = None
     cpu: str = "max"
+    low_ram_mib: int | None = None  # RAM below 4 GiB; the rest lies above
+    nodes_mib: Sequence[int] = ()  # NUMA nodes, that together have all RAM
     load_driver: bool = True
     driver_params: Sequence[str] = ()
     driver_path: Path | None = None  # another module in place of the image's
@@ -64,8 +66,17 @@ class GuestConfig:
             raise GuestError(f"RAM of {self.ram_mib} MiB; 1 to {MAX_RAM_MIB} are possible")
         if not 1 <= self.smp <= 255:
             raise GuestError(f"{self.smp} processors; 1 to 255 are possible")
-        if self.iommu not in (None, "intel", "intel-intremap"):
-            raise GuestError(f"iommu '{self.iommu}'; None, intel and intel-intremap are possible")
+        if self.iommu not in (None, "intel", "intel-intremap", "amd"):
+            raise GuestError(
+                f"iommu '{self.iommu}'; None, intel, intel-intremap and amd are possible"
+            )
+        if self.nodes_mib and sum(self.nodes_mib) != self.ram_mib:
+            raise GuestError(
+                f"NUMA nodes of {sum(self.nodes_mib)} MiB together; "
+                f"the guest has {self.ram_mib} MiB"
+            )
+        if self.low_ram_mib is not None and not 1 <= self.low_ram_mib <= 4096:
+            raise GuestError(f"{self.low_ram_mib} MiB below 4 GiB; 1 to 4096 are possible")
         if self.boot_timeout <= 0:
             raise GuestError(f"boot time limit of {self.boot_timeout:g} s; it must be above 0")
         for word in [*self.cmdline_extra, *self.driver_params]:
@@ -155,7 +166,7 @@ def command_line(cfg: GuestConfig) -> str:
     words = ["console=ttyS0", "panic=-1", FAST_BOOT]
     if not cfg.kaslr:
         words.append("nokaslr")
-    if cfg.iommu:
+    if cfg.iommu in ("intel", "intel-intremap"):
         words.append("intel_iommu=on")
     return " ".join([*words, *cfg.cmdline_extra])
 
@@ -170,31 +181,76 @@ def root_ports(cfg: GuestConfig) -> list[str]:
     return out
 
 
-def arguments(cfg: GuestConfig, accel: str, initrd: Path, channels: Sequence[str]) -> list[str]:
+@dataclass(frozen=True)
+class Memory:
+    """Files that hold the guest's RAM, one for each NUMA node; without nodes, one.
+
+    private: what the guest writes goes to a copy of its own, page by page.
+    """
+
+    files: Sequence[str]
+    private: bool
+
+
+def node_sizes(cfg: GuestConfig) -> list[int]:
+    """MiB of each piece of RAM."""
+    return list(cfg.nodes_mib) or [cfg.ram_mib]
+
+
+def _memory(cfg: GuestConfig, memory: Memory | None) -> list[str]:
+    args: list[str] = []
+    for n, size in enumerate(node_sizes(cfg)):
+        if memory is None:
+            # share=on: RAM is a memfd that other processes can be given.
+            args += ["-object", f"memory-backend-memfd,id=m{n},size={size}M,share=on"]
+        else:
+            share = "off" if memory.private else "on"
+            args += [
+                "-object",
+                f"memory-backend-file,id=m{n},size={size}M,mem-path={memory.files[n]},share={share}",
+            ]
+        if cfg.nodes_mib:
+            # All processors are of the first node; the others have memory alone.
+            cpus = f",cpus=0-{cfg.smp - 1}" if n == 0 else ""
+            args += ["-numa", f"node,nodeid={n},memdev=m{n}{cpus}"]
+    return args
+
+
+def arguments(
+    cfg: GuestConfig,
+    accel: str,
+    initrd: Path,
+    channels: Sequence[str],
+    memory: Memory | None = None,
+) -> list[str]:
     """QEMU's arguments after its name; `channels` are the console, agent and QMP options."""
-    machine = "q35,memory-backend=m0"
+    machine = "q35" if cfg.nodes_mib else "q35,memory-backend=m0"
     if cfg.iommu == "intel-intremap":
         machine += ",kernel-irqchip=split"
+    if cfg.low_ram_mib is not None:
+        machine += f",max-ram-below-4g={cfg.low_ram_mib}M"
     cpu = cfg.cpu
-    if cpu == "max" and accel.startswith("tcg"):
+    if cpu.partition(",")[0] == "max" and accel.startswith("tcg"):
         # With ERMS the kernel clears pages by "rep stosb", which TCG emulates byte by byte;
         # without, by words: locking 1 GiB takes about a third of the time.
-        cpu = "max,-erms"
+        cpu += ",-erms"
     args = ["-M", machine, "-accel", accel, "-cpu", cpu, "-smp", str(cfg.smp)]
-    args += ["-m", f"{cfg.ram_mib}M"]
-    # share=on: RAM is a memfd that other processes can be given.
-    args += ["-object", f"memory-backend-memfd,id=m0,size={cfg.ram_mib}M,share=on"]
+    args += ["-m", f"{cfg.ram_mib}M", *_memory(cfg, memory)]
     args += ["-nodefaults", "-display", "none", "-no-reboot"]
     args += ["-bios", cfg.firmware, "-kernel", str(kernel_file(cfg)), "-initrd", str(initrd)]
     args += ["-append", command_line(cfg)]
     if cfg.iommu:
         # Before the devices that it translates for.
-        intremap = "on" if cfg.iommu == "intel-intremap" else "off"
-        args += ["-device", f"intel-iommu,intremap={intremap}"]
+        if cfg.iommu == "amd":
+            args += ["-device", "amd-iommu"]
+        else:
+            intremap = "on" if cfg.iommu == "intel-intremap" else "off"
+            args += ["-device", f"intel-iommu,intremap={intremap}"]
     args += root_ports(cfg)
     args += cfg.extra_qemu
-    for device in cfg.devices:
-        args += ["-device", device]
+    if not (memory and memory.private):
+        for device in cfg.devices:
+            args += ["-device", device]
     return [*args, *channels]
 
 

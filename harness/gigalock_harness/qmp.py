@@ -93,6 +93,22 @@ class QmpClient:
             self._send({"execute": command, "arguments": arguments or {}, "id": ident})
             return self._answer(ident, command, timeout)
 
+    def execute_with_file(
+        self, command: str, arguments: dict[str, Any], file: int, timeout: float = 10.0
+    ) -> Any:
+        """As execute(), with an open file that QEMU gets a copy of."""
+        with self._lock:
+            self.execute("query-status", timeout=timeout)  # the greeting is behind us
+            self._next_id += 1
+            ident = f"c{self._next_id}"
+            message = {"execute": command, "arguments": arguments, "id": ident}
+            try:
+                socket.send_fds(self.sock, [json.dumps(message).encode() + b"\n"], [file])
+            except OSError as e:
+                self._closed = True
+                raise QmpClosed(f"the QMP connection is closed: {e}") from e
+            return self._answer(ident, command, timeout)
+
     def drain(self, timeout: float = 0.0) -> None:
         """Take in what has arrived; with a timeout, wait for QEMU's last words."""
         deadline = time.monotonic() + timeout

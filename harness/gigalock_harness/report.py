@@ -24,6 +24,7 @@ _PHASE_NAMES = {
     "lock": "lock, move, verify",
     "limit": "search the largest",
     "move": "move the largest",
+    "doctor": "ask the doctor",
 }
 _LANE_HEIGHT = 26
 _CHART_WIDTH = 600

@@ -60,6 +60,9 @@ class Figures:
     interrupted: bool = False
     command: str = ""
     titles: dict[str, str] = field(default_factory=dict)
+    seed: int | None = None
+    templates: list[dict[str, float]] = field(default_factory=list)
+    absent: list[dict[str, str | None]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)
@@ -148,8 +151,13 @@ def write_results(out: Path, outcomes: Sequence[Outcome], figures: Figures) -> l
 
 def show(outcomes: Sequence[Outcome], figures: Figures, written: Sequence[Path]) -> str:
     """The end of a run, for a terminal."""
-    lines = ["", table.render(outcomes)]
+    return "\n".join(["", table.render(outcomes), show_end(outcomes, figures, written)])
+
+
+def show_end(outcomes: Sequence[Outcome], figures: Figures, written: Sequence[Path]) -> str:
+    """What follows the table."""
     counts = figures.counts
+    lines = table.troubles(outcomes) if figures.seed is not None else []
     lines.append(
         f"{counts[PASS]} cells as expected, {counts[FAIL]} failed, {counts[SKIP]} skipped"
         + ("; INTERRUPTED" if figures.interrupted else "")

@@ -7,111 +7,80 @@ refusal is a ScenarioError that names the file and the line.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import os
 import re
 import stat
 import tomllib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from . import reasons
-from .places import KERNELS_LIST, SCENARIOS, kernels_built
-from .sizes import GIB, MIB, format_size, parse_size
+from . import causes, machine, reasons
+from .cells import (
+    OUTCOMES,
+    PHASES,
+    RLIMITS,
+    Cell,
+    ConsoleRule,
+    Expectation,
+    Remedy,
+    Step,
+)
+from .places import CATALOGUE, KERNELS_LIST, SCENARIOS, kernels_built
+from .remedy import KINDS, RemedyError
+from .remedy import apply as apply_remedy
+from .sizes import GIB, MIB, format_size
+from .tables import ScenarioError, Source, Table
 from .tomllines import line_of, lines_of
 
+__all__ = [
+    "RLIMITS",
+    "Absent",
+    "Cell",
+    "ConsoleRule",
+    "Expectation",
+    "Remedy",
+    "Scenario",
+    "ScenarioError",
+    "Step",
+    "check_host",
+    "find",
+    "known_kernels",
+    "load",
+]
+
+FORMATS = (1, 2)  # 2 added keys and took none away
 MAX_FILE = 64 << 10
 MAX_DEPTH = 6
 MAX_CELLS = 1024
-MAX_TEXT = 400
-MIN_RAM = 64 * MIB
-MAX_RAM = 1 << 40  # what QEMU's default CPU can address
 MAX_REQUEST = 1 << 46
-MAX_SECONDS = 3600
-MAX_SMP = 64
+BACKINGS = (
+    "buddy",
+    "cma",
+    "iommu",
+    "range",
+    "reserved",
+    "pages",
+    "huge-2m",
+    "huge-1g",
+    "blocks",
+    "dmabuf",
+)
 
-PHASES = ("boot", "setup", "lock", "limit", "move")
-OUTCOMES = ("locks", "fails")
-RLIMITS = {"memlock": "-l", "as": "-v"}  # and the option of the shell's ulimit, in KiB
-
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}", re.ASCII)
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}", re.ASCII)
 _KERNEL = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
-_WORD = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}", re.ASCII)
-_SYSCTL = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*", re.ASCII)
-_PRINTABLE = re.compile(r"[\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]+")
-_DEVICE_VALUE = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,200}", re.ASCII)  # all but blanks and commas
 _COMPARE = {"<": int.__lt__, "<=": int.__le__, ">": int.__gt__, ">=": int.__ge__}
 _RANGE = re.compile(r"(<=|>=|<|>)[ ]*(\S+)")
 
 
-class ScenarioError(Exception):
-    """A scenario that is refused. str() is "file:line: what is wrong"."""
-
-
 @dataclass(frozen=True)
-class Expectation:
-    """What must happen in a cell."""
+class Absent:
+    """A kernel on which the scenario's cause can't exist, and why."""
 
-    outcome: str
-    reasons: tuple[str, ...] = ()
-    largest_min: int = 0
-    largest_max: int | None = None
-    why: str = ""
-
-    def describe(self) -> str:
-        if self.outcome == "locks":
-            return "locks"
-        text = "fails with " + " or ".join(self.reasons)
-        if self.largest_min:
-            text += f"; at least {format_size(self.largest_min)} can be locked"
-        if self.largest_max is not None:
-            text += f"; at most {format_size(self.largest_max)} can be locked"
-        return text
-
-
-@dataclass(frozen=True)
-class ConsoleRule:
-    """A line that the guest's console must show (needed), or may show."""
-
-    pattern: str
-    needed: bool
-    phase: str | None = None
-    why: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One combination of a scenario's axes: everything needed to run it."""
-
-    scenario: str
-    ram_mib: int
     kernel: str
-    strategy: str
-    bytes: int
-    expect: Expectation
-    console: tuple[ConsoleRule, ...] = ()
-    smp: int = 1
-    cmdline: tuple[str, ...] = ()
-    card: tuple[tuple[str, str], ...] = ()
-    driver_params: tuple[str, ...] = ()
-    sysctl: tuple[tuple[str, str], ...] = ()
-    rlimit: tuple[tuple[str, int], ...] = ()
-    setup: tuple[str, ...] = ()
-    boot_seconds: int = 60
-    step_seconds: int = 300
-
-    @property
-    def name(self) -> str:
-        ram = format_size(self.ram_mib * MIB)
-        return f"{self.scenario}-{ram}-{self.kernel}-{self.strategy}"
-
-    def device(self) -> str:
-        """The card as an argument of QEMU's -device."""
-        options = "".join(f",{key}={value}" for key, value in self.card)
-        return f"gigalock,id=gl0,bus=rp0{options}"
+    why: str
 
 
 @dataclass(frozen=True)
@@ -120,6 +89,9 @@ class Scenario:
     title: str
     path: str
     cells: tuple[Cell, ...]
+    cause: str | None = None  # the slug of userlib/causes.toml that it shows
+    cures: str | None = None  # the name of the failing twin
+    absent: tuple[Absent, ...] = ()
 
 
 def known_kernels() -> tuple[str, ...]:
@@ -134,96 +106,6 @@ def known_kernels() -> tuple[str, ...]:
     if kernels_built().is_dir():
         names.update(entry.name for entry in kernels_built().iterdir() if entry.is_dir())
     return tuple(sorted(name for name in names if _KERNEL.fullmatch(name)))
-
-
-class _Table:
-    """A TOML table whose keys are taken one by one; what is left over is refused."""
-
-    def __init__(self, reader: _Reader, path: tuple[str | int, ...], value: object) -> None:
-        self.reader = reader
-        self.path = path
-        if not isinstance(value, dict):
-            reader.refuse(path, f"{_dotted(path)} must be a table, not {_kind(value)}")
-        self.left: dict[str, Any] = dict(value)
-        self.known: list[str] = []
-
-    def refuse(self, key: str | int | None, text: str) -> NoReturn:
-        self.reader.refuse(self.path if key is None else (*self.path, key), text)
-
-    def take(self, key: str, default: Any = None, required: bool = False) -> Any:
-        self.known.append(key)
-        if key not in self.left:
-            if required:
-                self.refuse(None, f'{_dotted(self.path) or "the file"} needs the key "{key}"')
-            return default
-        return self.left.pop(key)
-
-    def done(self) -> None:
-        for key in self.left:
-            close = difflib.get_close_matches(key, self.known, 1)
-            hint = f'; did you mean "{close[0]}"?' if close else f"; known: {', '.join(self.known)}"
-            where = f" in {_dotted(self.path)}" if self.path else ""
-            self.refuse(key, f'unknown key "{key[:60]}"{where}{hint}')
-
-    def text(self, key: str, default: str = "", required: bool = False) -> str:
-        value = self.take(key, default, required)
-        return self.check_text(key, value) if value != "" or required else ""
-
-    def check_text(self, key: str, value: object) -> str:
-        if not isinstance(value, str):
-            self.refuse(key, f"{key} must be a string, not {_kind(value)}")
-        if len(value) > MAX_TEXT:
-            self.refuse(key, f"{key} has {len(value)} characters; the limit is {MAX_TEXT}")
-        if not _PRINTABLE.fullmatch(value):
-            self.refuse(key, f"{key} must be printable text on one line, and not empty")
-        return value
-
-    def number(self, key: str, default: int, low: int, high: int) -> int:
-        value = self.take(key, default)
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.refuse(key, f"{key} must be a whole number, not {_kind(value)}")
-        if not low <= value <= high:
-            self.refuse(
-                key, f"{key} {str(value)[:40]} is out of range; the limits are {low} and {high}"
-            )
-        return value
-
-    def size(self, key: str, value: object, low: int = 1, high: int = (1 << 64) - 1) -> int:
-        try:
-            size = parse_size(value, key)
-        except ValueError as error:
-            self.refuse(key, str(error))
-        if not low <= size <= high:
-            self.refuse(
-                key,
-                f"{key} {str(value)[:40]} is out of range; the limits are "
-                f"{format_size(low)} and {format_size(high)}",
-            )
-        return size
-
-    def items(self, key: str, default: Any = (), required: bool = False) -> list[Any]:
-        """A value, or a list of them, as a list without duplicates; one item at least if
-        it is required or has a default."""
-        value = self.take(key, default, required)
-        values = list(value) if isinstance(value, (list, tuple)) else [value]
-        if not values and (required or default):
-            self.refuse(key, f"{key} is an empty list")
-        for index, one in enumerate(values):
-            if one in values[:index]:
-                self.refuse(key, f"{key} has {one!r:.60} twice")
-        return values
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        return tuple(self.check_text(key, item) for item in self.items(key))
-
-    def sub(self, key: str) -> _Table:
-        return _Table(self.reader, (*self.path, key), self.take(key, {}))
-
-    def subs(self, key: str) -> list[_Table]:
-        value = self.take(key, [])
-        if not isinstance(value, list):
-            self.refuse(key, f"{key} must be written as [[{key}]]")
-        return [_Table(self.reader, (*self.path, key, i), item) for i, item in enumerate(value)]
 
 
 @dataclass(frozen=True)
@@ -242,40 +124,28 @@ class _Selector:
         )
 
 
-class _Reader:
-    def __init__(self, path: Path, text: str, lines: dict[tuple[str | int, ...], int]) -> None:
-        self.path = path
-        self.text = text
-        self.lines = lines
+class _Reader(Source):
+    def __init__(self, path: Path, lines: dict[tuple[str | int, ...], int]) -> None:
+        super().__init__(path, lines)
         self.catalogue = reasons.load()
         self.kernels = known_kernels()
 
-    def refuse(self, path: tuple[str | int, ...], text: str) -> NoReturn:
-        raise ScenarioError(f"{self.path}:{line_of(self.lines, path)}: {text}")
-
     # -- pieces ------------------------------------------------------------
 
-    def strategy(self, table: _Table, value: object) -> str:
-        return self._one_of(table, "strategy", value, self.catalogue.strategies)
+    def strategy(self, table: Table, value: object) -> str:
+        return table.one_of("strategy", value, self.catalogue.strategies)
 
-    def kernel(self, table: _Table, value: object) -> str:
-        return self._one_of(table, "kernel", value, self.kernels)
+    def kernel(self, table: Table, value: object) -> str:
+        return table.one_of("kernel", value, self.kernels)
 
-    def _one_of(self, table: _Table, key: str, value: object, known: Iterable[str]) -> str:
-        known = tuple(known)
-        if not isinstance(value, str) or value not in known:
-            close = difflib.get_close_matches(str(value)[:80], known, 1)
-            hint = f'; did you mean "{close[0]}"?' if close else ""
-            table.refuse(key, f"unknown {key} {value!r:.60}{hint} (known: {', '.join(known)})")
-        return value
+    def ram(self, table: Table, value: object) -> int:
+        return machine.ram(table, value)
 
-    def ram(self, table: _Table, value: object) -> int:
-        size = table.size("ram", value, MIN_RAM, MAX_RAM)
-        if size % (2 * MIB):
-            table.refuse("ram", f"ram {value!r} must be a multiple of 2M")
-        return size
+    def cause(self, table: Table) -> str | None:
+        value = table.take("cause")
+        return None if value is None else table.one_of("cause", value, causes.slugs())
 
-    def selector(self, table: _Table) -> _Selector:
+    def selector(self, table: Table) -> _Selector:
         strategies = tuple(self.strategy(table, s) for s in table.items("strategy"))
         kernels = tuple(self.kernel(table, k) for k in table.items("kernel"))
         tests = [self._ram_test(table, item) for item in table.items("ram")]
@@ -283,7 +153,7 @@ class _Reader:
             lambda ram: not tests or any(test(ram) for test in tests), strategies, kernels
         )
 
-    def _ram_test(self, table: _Table, item: object) -> Callable[[int], bool]:
+    def _ram_test(self, table: Table, item: object) -> Callable[[int], bool]:
         if isinstance(item, str) and (bound := _RANGE.fullmatch(item)):
             size = self.ram(table, bound[2])
             compare = _COMPARE[bound[1]]
@@ -291,28 +161,43 @@ class _Reader:
         size = self.ram(table, item)
         return lambda ram: ram == size
 
-    def expectation(self, table: _Table, request: int) -> tuple[_Selector, Expectation]:
+    def expectation(
+        self, table: Table, request: int, cause: str | None
+    ) -> tuple[_Selector, Expectation]:
         selector = self.selector(table)
-        outcome = self._one_of(table, "outcome", table.take("outcome", required=True), OUTCOMES)
+        outcome = table.one_of("outcome", table.take("outcome", required=True), OUTCOMES)
         names = tuple(
-            self._one_of(table, "reason", r, self.catalogue.reasons) for r in table.items("reason")
+            table.one_of("reason", r, self.catalogue.reasons) for r in table.items("reason")
         )
         if "none" in names:
             table.refuse("reason", 'a lock does not fail with "none"')
         low, high = table.take("largest_min"), table.take("largest_max")
-        if outcome == "locks" and (names or low is not None or high is not None):
-            table.refuse(None, 'outcome "locks" takes no reason, largest_min or largest_max')
+        own = self.cause(table)
+        backing = table.take("backing")
+        if backing is not None:
+            backing = table.one_of("backing", backing, BACKINGS)
+        segments = table.number("segments_max", None, 1, 1 << 32)
+        if outcome == "locks" and (names or own or low is not None or high is not None):
+            table.refuse(None, 'outcome "locks" takes no reason, cause, largest_min or largest_max')
         if outcome == "fails" and not names:
             table.refuse(None, 'outcome "fails" needs the key "reason"')
+        if outcome == "fails" and (backing or segments):
+            table.refuse(None, 'outcome "fails" takes no backing or segments_max')
         low = 0 if low is None else table.size("largest_min", low, 1, request)
         high = None if high is None else table.size("largest_max", high, 1, request)
         if high is not None and high < low:
             table.refuse("largest_max", "largest_max is below largest_min")
-        expectation = Expectation(outcome, names, low, high, table.text("why"))
+        if outcome == "fails":
+            cause = own or cause
+        else:
+            cause = None
+        expectation = Expectation(
+            outcome, names, low, high, table.text("why"), cause, backing, segments
+        )
         table.done()
         return selector, expectation
 
-    def console(self, table: _Table) -> tuple[_Selector, ConsoleRule]:
+    def console(self, table: Table) -> tuple[_Selector, ConsoleRule]:
         selector = self.selector(table)
         pattern = table.text("line", required=True)
         try:
@@ -321,55 +206,58 @@ class _Reader:
             table.refuse("line", f"line is not a regular expression: {error}")
         if compiled.search(""):
             table.refuse("line", "line matches an empty line, so it would match everything")
-        needed = table.take("needed", True)
-        if not isinstance(needed, bool):
-            table.refuse("needed", f"needed must be true or false, not {_kind(needed)}")
+        needed = table.truth("needed", True)
         when = table.take("when")
         if when is not None:
-            when = self._one_of(table, "when", when, PHASES)
+            when = table.one_of("when", when, PHASES)
         rule = ConsoleRule(pattern, needed, when, table.text("why"))
         table.done()
         return selector, rule
 
-    def words(self, table: _Table, form: re.Pattern[str]) -> tuple[tuple[str, str], ...]:
-        """A table of free keys, each a word of its form, with one-word values."""
+    def absents(self, top: Table) -> tuple[Absent, ...]:
         result = []
-        for key in list(table.left):
-            value = table.take(key)
-            if not form.fullmatch(key):
-                table.refuse(key, f"{key!r:.60} is no name for {_dotted(table.path)}")
-            if isinstance(value, bool):
-                value = "on" if value else "off"
-            value = str(value) if isinstance(value, int) else value
-            if not isinstance(value, str) or not _DEVICE_VALUE.fullmatch(value):
-                table.refuse(
-                    key, f"{key} must be a number, true, false or a word without blanks and commas"
-                )
-            result.append((key, value))
+        for table in top.subs("absent"):
+            kernel = self.kernel(table, table.take("kernel", required=True))
+            result.append(Absent(kernel, table.text("why", required=True)))
+            table.done()
         return tuple(result)
 
     # -- the whole ----------------------------------------------------------
 
     def scenario(self, data: dict[str, Any], axes: dict[str, list[str]]) -> Scenario:
-        top = _Table(self, (), data)
-        if top.take("format", required=True) != 1:
-            top.refuse("format", "format must be 1, the only one there is")
+        top = Table(self, (), data)
+        if top.take("format", required=True) not in FORMATS:
+            known = " or ".join(map(str, FORMATS))
+            top.refuse("format", f"format must be {known}, there is no other")
         name = top.take("name", required=True)
         if not isinstance(name, str) or not _NAME.fullmatch(name):
             top.refuse(
-                "name", f"name {name!r:.80} must be 1 to 64 of a-z, 0-9 and -, not starting with -"
+                "name",
+                f"name {name!r:.80} must be 1 to 64 of a-z, 0-9, . and -, starting with a letter "
+                "or a digit",
             )
         title = top.text("title", required=True)
-        guest, request, limits = top.sub("guest"), top.sub("request"), top.sub("limits")
+        if top.has("cures"):
+            return self.cured(top, name, title)
+        cause = self.cause(top)
+        guest, request = top.sub("guest"), top.sub("request")
+        limits_table = top.sub("limits")
         size = request.size("bytes", request.take("bytes", required=True), 1, MAX_REQUEST)
         strategies = [self.strategy(request, s) for s in request.items("strategy", required=True)]
         rams = [self.ram(guest, r) for r in guest.items("ram", required=True)]
         kernels = [self.kernel(guest, k) for k in guest.items("kernel", ["stock"])]
-        common = self._common(guest, limits, axes.get("card") or [])
-        for table in (guest, request, limits):
+        common: dict[str, Any] = {
+            "card": self._card(guest, axes.get("card") or []),
+            **machine.guest(guest, rams, self.catalogue.strategies),
+            **machine.request(request),
+            **machine.limits(limits_table),
+            "prepare": machine.steps(top.subs("prepare"), self.catalogue.strategies),
+        }
+        for table in (guest, request, limits_table):
             table.done()
-        expects = [self.expectation(t, size) for t in top.subs("expect")]
+        expects = [self.expectation(t, size, cause) for t in top.subs("expect")]
         consoles = [self.console(t) for t in top.subs("console")]
+        absent = self.absents(top)
         top.done()
 
         combinations = list(itertools.product(rams, kernels, strategies))
@@ -379,7 +267,7 @@ class _Reader:
             for index, (selector, _) in enumerate(chosen):
                 if not any(selector.takes(*combination) for combination in combinations):
                     self.refuse((what, index), f"this [[{what}]] is for no cell of the scenario")
-        combinations = self._override(combinations, kernels, axes)
+        combinations = self._override(combinations, axes)
 
         cells = []
         for ram, kernel, strategy in combinations:
@@ -397,7 +285,54 @@ class _Reader:
             cells.append(
                 Cell(name, ram // MIB, kernel, strategy, size, expects[fits[0]][1], rules, **common)
             )
-        return Scenario(name, title, str(self.path), tuple(cells))
+        return Scenario(name, title, str(self.path), tuple(cells), cause, None, absent)
+
+    def cured(self, top: Table, name: str, title: str) -> Scenario:
+        """The failing twin's cells, each with one remedy of the doctor's applied."""
+        given = top.text("cures", required=True)
+        twin_path = self.path.parent / f"{given}.toml"
+        if not _NAME.fullmatch(given) or not twin_path.is_file():
+            top.refuse("cures", f'there is no scenario "{given}" ({twin_path})')
+        twin = load(twin_path)
+        if twin.cures:
+            top.refuse("cures", f'"{given}" is a cured scenario itself')
+        table = top.sub("remedy")
+        kind = table.one_of("kind", table.take("kind", required=True), KINDS)
+        remedy = Remedy(kind, table.text("value"))
+        table.done()
+        expects = top.subs("expect")
+        consoles = [self.console(t) for t in top.subs("console")]
+        limits_table = top.sub("limits")
+        limits = machine.limits(limits_table) if limits_table.left else {}
+        limits_table.done()
+        top.done()
+        if len(expects) > 1:
+            self.refuse(("expect", 1), "a cured scenario has one [[expect]] at most")
+        expect = Expectation("locks")
+        if expects:
+            _, expect = self.expectation(expects[0], MAX_REQUEST, None)
+            if expect.outcome != "locks":
+                self.refuse(("expect", 0), 'a cured scenario must expect "locks"')
+        cells = []
+        for cell in twin.cells:
+            rules = tuple(
+                r for s, r in consoles if s.takes(cell.ram_mib * MIB, cell.kernel, cell.strategy)
+            )
+            cell = replace(
+                cell,
+                scenario=name,
+                expect=expect,
+                console=rules,
+                twin=cell.name,
+                remedy=remedy,
+                boots=1,
+                **limits,
+            )
+            try:
+                cells.append(apply_remedy(cell, remedy))
+            except RemedyError as error:
+                table.refuse("kind", str(error))
+        return Scenario(name, title, str(self.path), tuple(cells), twin.cause, twin.name)
 
     def _given(self, option: str, read: Callable[..., Any], *arguments: object) -> Any:
         """Read something of the command line: an error names the option, not a line."""
@@ -408,18 +343,15 @@ class _Reader:
             raise ScenarioError(f"--{option}: {text}") from None
 
     def _override(
-        self,
-        combinations: list[tuple[int, str, str]],
-        kernels: list[str],
-        axes: dict[str, list[str]],
+        self, combinations: list[tuple[int, str, str]], axes: dict[str, list[str]]
     ) -> list[tuple[int, str, str]]:
         """The combinations with axes given on the command line in place of the file's."""
         if not any(axes.values()):
             return combinations
 
-        def given(key: str, read: Callable[[_Table, object], Any], index: int) -> list[Any]:
+        def given(key: str, read: Callable[[Table, object], Any], index: int) -> list[Any]:
             chosen = [
-                self._given(key, read, _Table(self, (), {}), item) for item in axes.get(key) or ()
+                self._given(key, read, Table(self, (), {}), item) for item in axes.get(key) or ()
             ]
             return list(dict.fromkeys(chosen or [c[index] for c in combinations]))
 
@@ -431,60 +363,14 @@ class _Reader:
             )
         )
 
-    def _card(self, table: _Table) -> dict[str, str]:
-        card = dict(self.words(table, _WORD))
-        for key in card:
-            if key in ("id", "bus", "addr", "memdev"):
-                table.refuse(key, f'the card\'s "{key}" belongs to the harness')
-        return card
-
-    def _common(self, guest: _Table, limits: _Table, card_options: list[str]) -> dict[str, Any]:
-        """What all cells of a scenario share."""
-        card = self._card(guest.sub("card"))
+    def _card(self, guest: Table, card_options: list[str]) -> tuple[tuple[str, str], ...]:
+        card = machine.card(guest.sub("card"))
         for option in card_options:
             key, equals, value = option.partition("=")
             if not equals:
                 raise ScenarioError(f'--card: "{option[:60]}" is not KEY=VALUE')
-            card |= self._given("card", self._card, _Table(self, ("guest",), {key: value}))
-        sysctl = self.words(guest.sub("sysctl"), _SYSCTL)
-        table = guest.sub("rlimit")
-        rlimit = []
-        for key in RLIMITS:
-            if (value := table.take(key)) is not None:
-                rlimit.append((key, table.size(key, value)))
-        table.done()
-        params = self.words(guest.sub("driver"), _WORD)
-        cmdline = guest.texts("cmdline")
-        for option in cmdline:
-            if not _DEVICE_VALUE.fullmatch(option.replace(",", "")):
-                guest.refuse("cmdline", f"cmdline option {option!r:.60} must be one word")
-        return {
-            "smp": guest.number("smp", 1, 1, MAX_SMP),
-            "cmdline": cmdline,
-            "card": tuple(card.items()),
-            "driver_params": tuple(f"{key}={value}" for key, value in params),
-            "sysctl": sysctl,
-            "rlimit": tuple(rlimit),
-            "setup": guest.texts("setup"),
-            "boot_seconds": limits.number("boot_seconds", 60, 1, MAX_SECONDS),
-            "step_seconds": limits.number("step_seconds", 300, 1, MAX_SECONDS),
-        }
-
-
-def _dotted(path: tuple[str | int, ...]) -> str:
-    return ".".join(str(part) for part in path)
-
-
-def _kind(value: object) -> str:
-    kinds = {
-        dict: "a table",
-        list: "a list",
-        str: "a string",
-        bool: "true or false",
-        int: "a number",
-        float: "a fraction",
-    }
-    return kinds.get(type(value), f"a {type(value).__name__}")
+            card |= self._given("card", machine.card, Table(self, ("guest",), {key: value}))
+        return tuple(card.items())
 
 
 def _too_deep(data: object) -> bool:
@@ -526,8 +412,9 @@ def _read(path: Path) -> str:
 
 def find(name: str) -> Path:
     """The file of a scenario: a path, or the bare name of one in harness/scenarios/."""
-    if _NAME.fullmatch(name) and (known := SCENARIOS / f"{name}.toml").is_file():
-        return known
+    for folder in (SCENARIOS, CATALOGUE):
+        if _NAME.fullmatch(name) and (known := folder / f"{name}.toml").is_file():
+            return known
     return Path(name)
 
 
@@ -551,7 +438,7 @@ def load(path: Path, axes: dict[str, list[str]] | None = None) -> Scenario:
         raise ScenarioError(f"{path}: {error}") from None
     if _too_deep(data):
         raise ScenarioError(f"{path}: is nested too deeply; the limit is {MAX_DEPTH}")
-    return _Reader(path, text, lines_of(text)).scenario(data, axes or {})
+    return _Reader(path, lines_of(text)).scenario(data, axes or {})
 
 
 def check_host(cells: Iterable[Cell], memory: int) -> None:

@@ -30,7 +30,7 @@ def row(outcome: Outcome) -> tuple[str, ...]:
     ram, asked = format_size(cell.ram_mib * MIB), format_size(cell.bytes)
     result = {FAIL: "FAILED", SKIP: "skipped"}.get(outcome.status, "as expected")
     move = outcome.move or outcome.largest
-    if move is None:
+    if move is None or move.lock_ms is None or move.gib_per_s is None:
         reason = "-" if outcome.status == SKIP else outcome.reason or "-"
         return (
             ram,
@@ -89,6 +89,13 @@ def render(outcomes: Sequence[Outcome]) -> str:
         lines.append(line(texts))
     if any(one[6].startswith("(") for one in rows):
         lines += ["", "(in brackets: of the largest size that locked)"]
+    lines += troubles(outcomes)
+    return "\n".join(lines) + "\n"
+
+
+def troubles(outcomes: Sequence[Outcome]) -> list[str]:
+    """What went wrong, and what did not run, in lines."""
+    lines: list[str] = []
     for outcome in outcomes:
         if outcome.problems or outcome.status == SKIP:
             lines += ["", f"{'FAILED' if outcome.problems else 'skipped'} {outcome.cell.name}:"]
@@ -101,4 +108,4 @@ def render(outcomes: Sequence[Outcome]) -> str:
                     f"  console:   {outcome.log or '-'}",
                     f"  reproduce: {plain(outcome.reproduce)}",
                 ]
-    return "\n".join(lines) + "\n"
+    return lines

@@ -7,10 +7,12 @@ its type is checked.
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import math
 import re
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,8 +107,30 @@ def read(code: int, stdout: str, stderr: str) -> Answer:
     return answer
 
 
+_crcs: dict[tuple[Path, int, int], concurrent.futures.Future[str]] = {}
+_crcs_lock = threading.Lock()
+_one_at_a_time = concurrent.futures.ThreadPoolExecutor(1, "crc")
+
+
+def host_crc_ahead(
+    tool: Path, size: int, seed: int, timeout: float
+) -> concurrent.futures.Future[str]:
+    """host_crc() in the background, once for each size and seed: cells with the same seed move
+    the same pattern."""
+    with _crcs_lock:
+        key = (tool, size, seed)
+        if key not in _crcs:
+            _crcs[key] = _one_at_a_time.submit(_host_crc, tool, size, seed, timeout)
+        return _crcs[key]
+
+
 def host_crc(tool: Path, size: int, seed: int, timeout: float) -> str:
     """CRC-32C of the pattern, computed on the host: the party that saw neither guest nor card."""
+    known = _crcs.get((tool, size, seed))
+    return known.result() if known else _host_crc(tool, size, seed, timeout)
+
+
+def _host_crc(tool: Path, size: int, seed: int, timeout: float) -> str:
     command = [str(tool), "--json", "pattern", "--size", str(size), "--seed", str(seed)]
     try:
         done = subprocess.run(

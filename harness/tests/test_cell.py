@@ -58,8 +58,8 @@ class ScriptedGuest:
 
     replies: list[Any] = []
 
-    def __init__(self, config: object, log_dir: Path) -> None:
-        self.text, self.hello, self.boot_s = "booted\n", None, 1.5
+    def __init__(self, config: object, log_dir: Path, template: object = None) -> None:
+        self.text, self.hello, self.boot_s, self.commands_s = "booted\n", None, 1.5, 0.0
         self.commands: list[str] = []
 
     def __enter__(self) -> ScriptedGuest:

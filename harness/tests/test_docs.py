@@ -227,7 +227,7 @@ def test_problem_kinds() -> None:
     rows = table_rows((TOP / "docs" / "scenarios.md").read_text(), "kind")
     code = "".join(
         (places.HARNESS / "gigalock_harness" / f"{name}.py").read_text()
-        for name in ("cell", "matrix")
+        for name in ("cell", "matrix", "catalogue")
     )
     kinds = set(re.findall(r'\.fail\(\s*"([a-z-]+)"', code))
     assert len(kinds) > 10
@@ -242,3 +242,13 @@ def test_keys_of_matrix_json() -> None:
     said = {name for row in rows for name in re.findall(r"`([a-z_]+)`", row[0])}
     missing = set(samples.locked().to_json()) - said
     assert not missing
+
+
+def test_kinds_of_remedies() -> None:
+    """docs/scenarios.md lists what the harness can apply: these and no others."""
+    from gigalock_harness import prepare, remedy
+
+    text = (TOP / "docs" / "scenarios.md").read_text()
+    assert names(table_rows(text, "remedy"), r"`([a-z-]+)`") == set(remedy.KINDS)
+    step = next(line for line in text.splitlines() if line.startswith("| `step` |"))
+    assert set(re.findall(r'`"([a-z-]+)"`', step)) == set(prepare.KINDS)

@@ -197,7 +197,7 @@ def test_bad_axes_from_the_command_line(load, axes: dict[str, list[str]], words:
         ('line = "Out of memory"', f'line = "{"x" * 500}"', 45, "500 characters; the limit is 400"),
         ('when = "limit"', 'when = "never"', 47, "unknown when 'never'"),
         ("needed = true", "needed = 1", 46, "must be true or false"),
-        ("format = 1", "format = 2", 1, "format must be 1"),
+        ("format = 1", "format = 3", 1, "format must be 1 or 2"),
         ('name = "some-name"', 'name = "../../x"', 2, "must be 1 to 64 of a-z"),
         ('name = "some-name"', 'name = "a/b"', 2, "must be 1 to 64 of a-z"),
         ('name = "some-name"', f'name = "{"a" * 65}"', 2, "must be 1 to 64 of a-z"),
@@ -326,7 +326,7 @@ def test_validate_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "15 cells" in capsys.readouterr().out
     assert cli.main(["validate", str(bad), "demo", "nowhere"]) == 2
     out, err = capsys.readouterr()
-    assert "bad.toml:1: format must be 1" in err and "nowhere" in err and "demo" in out
+    assert "bad.toml:1: format must be 1 or 2" in err and "nowhere" in err and "demo" in out
 
 
 def test_ram_beyond_the_host(load) -> None:
