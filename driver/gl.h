@@ -409,6 +409,7 @@ struct gl_strategy {
 extern const struct gl_strategy gl_strategy_coherent;
 extern const struct gl_strategy gl_strategy_contig_range;
 extern const struct gl_strategy gl_strategy_sg;
+extern const struct gl_strategy gl_strategy_hugetlb;
 extern const struct gl_strategy gl_strategy_chunked;
 extern const struct gl_strategy gl_strategy_reserved;
 
@@ -491,12 +492,12 @@ void gl_blocks_free(struct gl_blocks *blocks);
 
 /* ---- the caller's memory (pin.c) ---- */
 
-/* A look at @n pages that were pinned at @addr, @done bytes into the lock. */
+/* A look at @n pages that were pinned at @addr, of a lock at @user_addr. */
 typedef int gl_pin_check_t(struct gl_lock *lock, struct page **pages, int n,
-			   unsigned long addr, u64 done, struct gl_fail *fail);
+			   u64 addr, u64 user_addr, struct gl_fail *fail);
 
-int gl_pin_lock(struct gl_lock *lock, u64 user_addr, gl_pin_check_t *check,
-		struct gl_fail *fail);
+int gl_pin_lock(struct gl_lock *lock, u64 user_addr, unsigned int read,
+		gl_pin_check_t *check, struct gl_fail *fail);
 void gl_pin_free(struct gl_lock *lock);
 
 /* ---- what the machine has (memory.c) ---- */

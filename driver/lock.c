@@ -15,6 +15,7 @@ static const struct gl_strategy * const gl_strategies[GIGALOCK_STRATEGY_COUNT] =
 	[GIGALOCK_STRATEGY_COHERENT] = &gl_strategy_coherent,
 	[GIGALOCK_STRATEGY_CONTIG_RANGE] = &gl_strategy_contig_range,
 	[GIGALOCK_STRATEGY_SG] = &gl_strategy_sg,
+	[GIGALOCK_STRATEGY_HUGETLB] = &gl_strategy_hugetlb,
 	[GIGALOCK_STRATEGY_CHUNKED] = &gl_strategy_chunked,
 	[GIGALOCK_STRATEGY_RESERVED] = &gl_strategy_reserved,
 };

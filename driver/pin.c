@@ -151,10 +151,9 @@ static int gl_pin_append(struct gl_lock *lock, struct gl_pin *pin,
 }
 
 static int gl_pin_all(struct gl_lock *lock, struct gl_pin *pin, u64 user_addr,
-		      unsigned long pages, gl_pin_check_t *check,
+		      unsigned long pages, unsigned int gup, gl_pin_check_t *check,
 		      struct gl_fail *fail)
 {
-	unsigned int gup = FOLL_LONGTERM | (pin->write ? FOLL_WRITE : GL_GUP_READ);
 	unsigned long addr = user_addr & PAGE_MASK;
 	unsigned int head = offset_in_page(user_addr);
 	struct page **batch;
@@ -187,7 +186,7 @@ static int gl_pin_all(struct gl_lock *lock, struct gl_pin *pin, u64 user_addr,
 		}
 		len = min_t(u64, lock->bytes - done, ((u64)n << PAGE_SHIFT) - head);
 		if (check)
-			err = check(lock, batch, n, addr, done, fail);
+			err = check(lock, batch, n, addr, user_addr, fail);
 		if (!err)
 			err = gl_pin_append(lock, pin, batch, n, head, len, fail);
 		if (err) {
@@ -224,11 +223,12 @@ static void gl_pin_release(struct gl_pin *pin, bool dirty)
 }
 
 /*
- * For the strategies that lock the caller's memory: all of it. @check, if any,
- * is shown every batch of pinned pages and may refuse them.
+ * For the strategies that lock the caller's memory: all of it. @read is how to pin
+ * what the device only reads. @check, if any, is shown every batch of pinned pages
+ * and may refuse them.
  */
-int gl_pin_lock(struct gl_lock *lock, u64 user_addr, gl_pin_check_t *check,
-		struct gl_fail *fail)
+int gl_pin_lock(struct gl_lock *lock, u64 user_addr, unsigned int read,
+		gl_pin_check_t *check, struct gl_fail *fail)
 {
 	unsigned long pages = DIV_ROUND_UP_ULL(offset_in_page(user_addr) + lock->bytes,
 					       PAGE_SIZE);
@@ -245,7 +245,8 @@ int gl_pin_lock(struct gl_lock *lock, u64 user_addr, gl_pin_check_t *check,
 	err = gl_pin_charge(lock, pin, pages, fail);
 	if (err)
 		goto free;
-	err = gl_pin_all(lock, pin, user_addr, pages, check, fail);
+	err = gl_pin_all(lock, pin, user_addr, pages,
+			 FOLL_LONGTERM | (pin->write ? FOLL_WRITE : read), check, fail);
 	if (!err)
 		err = gl_table_map(lock, &pin->table, fail);
 	if (err)

@@ -2,12 +2,15 @@
 /*
  * Strategy sg: the caller's own memory, any mix of pages.
  */
+#include <linux/mm.h>
+
+#include "compat.h"
 #include "gl.h"
 
 static int gl_sg_lock(struct gl_lock *lock, const struct gigalock_lock *arg,
 		      struct gl_fail *fail)
 {
-	int err = gl_pin_lock(lock, arg->user_addr, NULL, fail);
+	int err = gl_pin_lock(lock, arg->user_addr, GL_GUP_READ, NULL, fail);
 
 	if (!err)
 		lock->backing = GIGALOCK_BACKING_PAGES;

@@ -171,6 +171,36 @@ static inline uint64_t there_and_back(uint32_t id, void *mem, uint64_t bytes)
 	return bytes;
 }
 
+/*
+ * The physical runs that memory lies in, as the kernel's own pagemap tells: the
+ * pieces that a device sees of it when all neighbours merge, none longer than
+ * @most bytes (whole pages, counted from a page boundary).
+ */
+static inline uint64_t physical_runs(const void *mem, uint64_t bytes, uint64_t most)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	uint64_t first = (uintptr_t)mem / 4096, runs = 0, next = 0, length = 0;
+	uint64_t pages = ((uintptr_t)mem + bytes + 4095) / 4096 - first;
+
+	for (uint64_t i = 0; i < pages; i++) {
+		uint64_t entry, pfn;
+
+		if (pread(fd, &entry, 8, (first + i) * 8) != 8 || !(entry >> 63))
+			bail("pagemap has no page %llu", (unsigned long long)i);
+		pfn = entry & ((1ULL << 55) - 1);
+		if (!pfn)
+			bail("pagemap tells no page numbers");
+		if (pfn != next || length + 4096 > most) {
+			runs++;
+			length = 0;
+		}
+		length += 4096;
+		next = pfn + 1;
+	}
+	close(fd);
+	return runs;
+}
+
 /* A line of /proc/self/status, in KiB. */
 static inline long status_kib(const char *field)
 {
