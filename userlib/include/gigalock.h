@@ -451,7 +451,7 @@ struct glk_xfer_result {
  * @xfer: filled; the caller frees it with glk_xfer_free()
  *
  * What it does, besides moving: fill (from-card) writes @pattern over and over,
- * beginning anew at every piece; compare (to-card) looks whether the lock and
+ * from the start of the range; compare (to-card) looks whether the lock and
  * card memory are the same, and fails with device-error if not; crc (to-card,
  * with GIGALOCK_XFER_CRC) only computes the checksum. So the device can check
  * memory that the CPU never touches. Fill and crc use no card memory.
@@ -574,7 +574,8 @@ GLK_API void glk_queue_free(struct glk_queue *queue);
  * @entries, @count: what; they may be used anew as soon as this returns
  * @failure: why the first one that was not taken was not, when none was
  * Returns how many were taken, from the first on; or, when none was, -EAGAIN no
- * room (reap first), -ENOENT no such lock, -EINVAL, -ERANGE (lock-range,
+ * room (reap first), -E2BIG too-many-segments: one entry is in more pieces than
+ * the queue has places, -ENOENT no such lock, -EINVAL, -ERANGE (lock-range,
  * card-range), -EACCES, -EPIPE a reset stopped the queue, -ENODEV.
  */
 GLK_API int glk_queue_submit(struct glk_queue *queue,

@@ -357,7 +357,7 @@ struct gigalock_sync {
 
 #define GIGALOCK_XFER_OP_MOVE		0	/* between the lock and card memory */
 #define GIGALOCK_XFER_OP_FILL		1	/* FROM_CARD: write @pattern, repeated, */
-						/* beginning anew at every segment */
+						/* from the start of the range */
 #define GIGALOCK_XFER_OP_COMPARE	2	/* TO_CARD: the lock with card memory; a */
 						/* difference is a device-error */
 #define GIGALOCK_XFER_OP_CRC		3	/* TO_CARD: CRC-32C of the lock, nothing */
@@ -670,7 +670,8 @@ struct gigalock_queue_entry {
  * There is no sync: call SYNC where the DMA API bounces.
  *
  * Errors when none was taken: ENOENT no such queue; EAGAIN no room; EPIPE the
- * queue was stopped by a reset of the card; and those of SUBMIT.
+ * queue was stopped by a reset of the card; E2BIG too-many-segments, an entry
+ * that needs more descriptors than the queue has places; and those of SUBMIT.
  */
 struct gigalock_queue_submit {
 	__u32 size;
