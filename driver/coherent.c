@@ -316,36 +316,22 @@ static void gl_coherent_free(struct gl_lock *lock)
 	kfree(lock->priv);
 }
 
-/*
- * Mapped page by page on demand: only a mapping that the core knows can fault, so
- * whatever is mapped when the card goes is found and taken away again.
- */
-static int gl_coherent_mmap(struct gl_lock *lock, struct vm_area_struct *vma,
-			    u64 offset)
+/* Behind an IOMMU the pages lie anywhere: those in a row, to a huge page's end. */
+static unsigned long gl_coherent_page(struct gl_lock *lock, u64 page, u64 *run)
 {
-	gl_vm_flags_set(vma, VM_IO | VM_PFNMAP);
-	return 0;
-}
-
-/* The page, and its neighbours with it. */
-static vm_fault_t gl_coherent_fault(struct gl_lock *lock, struct vm_fault *vmf,
-				    u64 page)
-{
+	u64 left = (lock->bytes >> PAGE_SHIFT) - page;
 	struct gl_coherent *c = lock->priv;
-	struct vm_area_struct *vma = vmf->vma;
-	unsigned long here = vmf->address & PAGE_MASK;
-	unsigned long addr = max(ALIGN_DOWN(here, PMD_SIZE), vma->vm_start);
-	unsigned long end = min(ALIGN(here + 1, PMD_SIZE), vma->vm_end);
-	vm_fault_t ret = VM_FAULT_NOPAGE;
+	void *at = c->cpu + (page << PAGE_SHIFT);
+	unsigned long pfn = gl_coherent_pfn(at);
 
-	for (; addr < end && ret == VM_FAULT_NOPAGE; addr += PAGE_SIZE) {
-		u64 at = (page << PAGE_SHIFT) + addr - here;
-
-		if (at >= lock->bytes)
+	*run = left;
+	if (!is_vmalloc_addr(at))
+		return pfn;
+	left = min_t(u64, left, PTRS_PER_PTE - (page & (PTRS_PER_PTE - 1)));
+	for (*run = 1; *run < left; (*run)++)
+		if (gl_coherent_pfn(at + (*run << PAGE_SHIFT)) != pfn + *run)
 			break;
-		ret = vmf_insert_pfn(vma, addr, gl_coherent_pfn(c->cpu + at));
-	}
-	return ret;
+	return pfn;
 }
 
 const struct gl_strategy gl_strategy_coherent = {
@@ -356,7 +342,7 @@ const struct gl_strategy gl_strategy_coherent = {
 	.lock = gl_coherent_lock,
 	.detach = gl_coherent_detach,
 	.free = gl_coherent_free,
-	.mmap = gl_coherent_mmap,
-	.fault = gl_coherent_fault,
+	.mmap = gl_mmap_pfns,
+	.pfn = gl_coherent_page,
 	/* No sync: the DMA API keeps this memory coherent. */
 };

@@ -270,12 +270,10 @@ static void gl_contig_unlock(struct gl_lock *lock)
 	gl_contig_free((unsigned long)lock->priv, lock->bytes);
 }
 
-static int gl_contig_mmap(struct gl_lock *lock, struct vm_area_struct *vma,
-			  u64 offset)
+static unsigned long gl_contig_pfn(struct gl_lock *lock, u64 page, u64 *run)
 {
-	return remap_pfn_range(vma, vma->vm_start,
-			       (unsigned long)lock->priv + (offset >> PAGE_SHIFT),
-			       vma->vm_end - vma->vm_start, vma->vm_page_prot);
+	*run = (lock->bytes >> PAGE_SHIFT) - page;
+	return (unsigned long)lock->priv + page;
 }
 
 const struct gl_strategy gl_strategy_contig_range = {
@@ -286,6 +284,7 @@ const struct gl_strategy gl_strategy_contig_range = {
 	.lock = gl_contig_lock,
 	.detach = gl_run_unmap,
 	.free = gl_contig_unlock,
-	.mmap = gl_contig_mmap,
+	.mmap = gl_mmap_pfns,
+	.pfn = gl_contig_pfn,
 	.sync = gl_run_sync,
 };
