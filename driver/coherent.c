@@ -274,8 +274,8 @@ static int gl_coherent_get(struct gl_lock *lock, struct gl_coherent *c,
 	return 0;
 }
 
-static int gl_coherent_lock(struct gl_lock *lock, const struct gigalock_lock *arg,
-			    struct gl_fail *fail)
+/* Coherent memory for @lock, which may be one that nobody has. */
+int gl_coherent_make(struct gl_lock *lock, struct gl_fail *fail)
 {
 	struct gl_coherent *c = kzalloc(sizeof(*c), GFP_KERNEL_ACCOUNT);
 	int err;
@@ -302,6 +302,26 @@ static int gl_coherent_lock(struct gl_lock *lock, const struct gigalock_lock *ar
 	return 0;
 }
 
+void gl_coherent_unmake(struct gl_lock *lock)
+{
+	gl_coherent_release(lock, lock->priv);
+	kfree(lock->priv);
+	lock->priv = NULL;
+}
+
+void *gl_coherent_cpu(struct gl_lock *lock)
+{
+	struct gl_coherent *c = lock->priv;
+
+	return c->cpu;
+}
+
+static int gl_coherent_lock(struct gl_lock *lock, const struct gigalock_lock *arg,
+			    struct gl_fail *fail)
+{
+	return gl_coherent_make(lock, fail);
+}
+
 /*
  * The memory belongs to the DMA API and can't outlive the driver's hold on the
  * device; mappings were taken away before.
@@ -317,7 +337,7 @@ static void gl_coherent_free(struct gl_lock *lock)
 }
 
 /* Behind an IOMMU the pages lie anywhere: those in a row, to a huge page's end. */
-static unsigned long gl_coherent_page(struct gl_lock *lock, u64 page, u64 *run)
+unsigned long gl_coherent_page(struct gl_lock *lock, u64 page, u64 *run)
 {
 	u64 left = (lock->bytes >> PAGE_SHIFT) - page;
 	struct gl_coherent *c = lock->priv;

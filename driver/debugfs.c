@@ -29,6 +29,13 @@ static int gl_debugfs_reserved_show(struct seq_file *m, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(gl_debugfs_reserved);
 
+static int gl_debugfs_pool_show(struct seq_file *m, void *unused)
+{
+	gl_pool_show(m);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(gl_debugfs_pool);
+
 void gl_debugfs_init(void)
 {
 	gl_debugfs_root = debugfs_create_dir(GL_NAME, NULL);
@@ -36,6 +43,8 @@ void gl_debugfs_init(void)
 			    &gl_debugfs_budgets_fops);
 	debugfs_create_file("reserved", 0400, gl_debugfs_root, NULL,
 			    &gl_debugfs_reserved_fops);
+	debugfs_create_file("pool", 0400, gl_debugfs_root, NULL,
+			    &gl_debugfs_pool_fops);
 }
 
 void gl_debugfs_exit(void)

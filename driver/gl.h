@@ -412,6 +412,7 @@ extern const struct gl_strategy gl_strategy_sg;
 extern const struct gl_strategy gl_strategy_hugetlb;
 extern const struct gl_strategy gl_strategy_chunked;
 extern const struct gl_strategy gl_strategy_reserved;
+extern const struct gl_strategy gl_strategy_pool;
 
 /*
  * 0, or the errno of a caller that is to stop waiting (killed, time is up),
@@ -512,7 +513,7 @@ u64 gl_cma_bytes(void);
 u64 gl_cma_free(void);
 int gl_lock_check_node(struct gl_lock *lock, struct gl_fail *fail);
 
-/* ---- memory in one piece (run.c, contig_range.c) ---- */
+/* ---- memory in one piece (run.c, contig_range.c, coherent.c) ---- */
 
 int gl_run_clear(struct gl_lock *lock, unsigned long pfn, u64 bytes,
 		 struct gl_fail *fail);
@@ -524,6 +525,10 @@ void gl_run_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
 int gl_contig_alloc(struct gl_lock *lock, u64 bytes, unsigned long *pfn,
 		    struct gl_fail *fail);
 void gl_contig_free(unsigned long pfn, u64 bytes);
+int gl_coherent_make(struct gl_lock *lock, struct gl_fail *fail);
+void gl_coherent_unmake(struct gl_lock *lock);
+void *gl_coherent_cpu(struct gl_lock *lock);
+unsigned long gl_coherent_page(struct gl_lock *lock, u64 page, u64 *run);
 
 /* ---- budgets (budget.c) ---- */
 
@@ -545,6 +550,14 @@ int gl_size_parse(const char *text, char **end, u64 *value);
 int gl_regions_init(void);
 void gl_regions_exit(void);
 void gl_regions_show(struct seq_file *m);
+
+/* ---- the pool (pool.c, pooled.c) ---- */
+
+int gl_pool_init(void);
+void gl_pool_exit(void);
+int gl_pool_card_add(struct gl_card *card);
+void gl_pool_card_remove(struct gl_card *card);
+void gl_pool_show(struct seq_file *m);
 
 /* ---- the pieces of a lock (segments.c) ---- */
 

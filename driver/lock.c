@@ -18,6 +18,7 @@ static const struct gl_strategy * const gl_strategies[GIGALOCK_STRATEGY_COUNT] =
 	[GIGALOCK_STRATEGY_HUGETLB] = &gl_strategy_hugetlb,
 	[GIGALOCK_STRATEGY_CHUNKED] = &gl_strategy_chunked,
 	[GIGALOCK_STRATEGY_RESERVED] = &gl_strategy_reserved,
+	[GIGALOCK_STRATEGY_POOL] = &gl_strategy_pool,
 };
 
 static void gl_lock_release(struct kref *ref)

@@ -210,6 +210,9 @@ static int gl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	err = gl_card_start(card);
 	if (err)
 		goto put;
+	err = gl_pool_card_add(card);
+	if (err)
+		goto stop_card;
 	pci_set_drvdata(pdev, card);
 	gl_inject_add(card);
 	err = cdev_device_add(&card->cdev, &card->chr);
@@ -222,6 +225,8 @@ static int gl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	return 0;
 stop:
 	gl_inject_remove(card);
+	gl_pool_card_remove(card);
+stop_card:
 	gl_card_stop(card);
 put:
 	put_device(&card->chr);
@@ -240,6 +245,7 @@ static void gl_remove(struct pci_dev *pdev)
 		gl_chan_kill(&card->chan[i]);
 	synchronize_srcu(&card->srcu);
 	gl_files_detach(card);
+	gl_pool_card_remove(card);
 	gl_card_stop(card);
 	put_device(&card->chr);
 }
@@ -333,13 +339,19 @@ static int __init gl_init(void)
 	err = gl_regions_init();
 	if (err)
 		goto chardev;
+	/* As early as can be: memory only gets more broken up. */
+	err = gl_pool_init();
+	if (err)
+		goto regions;
 	gl_debugfs_init();
 	err = pci_register_driver(&gl_driver);
 	if (err)
-		goto regions;
+		goto pool;
 	return 0;
-regions:
+pool:
 	gl_debugfs_exit();
+	gl_pool_exit();
+regions:
 	gl_regions_exit();
 chardev:
 	gl_chardev_exit();
@@ -351,6 +363,7 @@ static void __exit gl_exit(void)
 {
 	pci_unregister_driver(&gl_driver);
 	gl_debugfs_exit();
+	gl_pool_exit();
 	gl_regions_exit();
 	gl_chardev_exit();
 }

@@ -168,9 +168,10 @@ static int gl_table_map_why(struct gl_lock *lock, struct gl_table *table, int er
 			return gl_fail_set(fail, GIGALOCK_REASON_DMA_MAP,
 					   GIGALOCK_STAGE_DMA_MAP, err, 0,
 					   lock->bytes, 0);
-		return gl_fail_set(fail, GIGALOCK_REASON_IOVA_SPACE,
-				   GIGALOCK_STAGE_DMA_MAP, err, limit,
-				   lock->bytes, 0);
+		gl_fail_set(fail, GIGALOCK_REASON_IOVA_SPACE,
+			    GIGALOCK_STAGE_DMA_MAP, err, limit, lock->bytes, 0);
+		fail->unit = GIGALOCK_UNIT_ADDRESS;
+		return err;
 	}
 	if (longest > most)
 		return gl_fail_set(fail, GIGALOCK_REASON_SWIOTLB_SEGMENT,
