@@ -228,9 +228,8 @@ static int above_reach(struct facts *f, const struct request *r, struct verdict 
 
 static int reserved(struct facts *f, struct verdict *v)
 {
-	char room[128];
-	bool by_name = facts_cmdline(f, "reserve_mem", room, sizeof(room)) != NULL;
 	const char *given = facts_param(f, "reserved");
+	char room[128];
 
 	note_word(f, v, "reserve_mem");
 	note_word(f, v, "memmap");
@@ -238,8 +237,11 @@ static int reserved(struct facts *f, struct verdict *v)
 		if (f->ram[i].end - f->ram[i].start >= MIB(256))
 			verdict_number(v, "RAM in use up to", f->ram[i].end, "address",
 				       "/proc/iomem");
+	/* Named regions are reserve_mem='s; so is one that nobody named to the driver. */
+	if (given && !strncmp(given, "name:", 5))
+		return RESERVE_MEM_FAILED;
 	if (v->reason == GIGALOCK_REASON_RESERVED_MISSING &&
-	    (by_name || (given && *given && !strpbrk(given, "$@"))))
+	    facts_cmdline(f, "reserve_mem", room, sizeof(room)))
 		return RESERVE_MEM_FAILED;
 	return MEMMAP_WRONG;
 }

@@ -290,6 +290,9 @@ void model_user_memory(struct facts *f, const struct request *r, struct verdict 
 void model_memlock(struct facts *f, const struct request *r, struct verdict *v);
 void model_budgets(struct facts *f, const struct request *r, struct verdict *v,
 		   bool kernel_memory);
+/* Pieces of memory into the table; @page is the smallest piece they come in. */
+void model_table(struct facts *f, const struct request *r, struct verdict *v,
+		 uint64_t page);
 /* Mapping pieces of memory for the device, bounced or translated. */
 void model_map(struct facts *f, const struct request *r, struct verdict *v,
 	       bool one_piece);

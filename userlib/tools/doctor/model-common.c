@@ -180,29 +180,49 @@ void model_memlock(struct facts *f, const struct request *r, struct verdict *v)
 
 /* ---- the driver's budgets -------------------------------------------------------- */
 
-#define PAGE_ENTRY_BYTES PAGE	/* one page-table entry maps this much */
+/* How much of a budget is used: the driver tells root in debugfs. */
+static uint64_t budget_used(struct facts *f, const char *name, uint64_t otherwise)
+{
+	FILE *file = facts_open(f, "sys/kernel/debug/gigalock/budgets");
+	unsigned long long used;
+	char found[40];
 
+	if (!file)
+		return otherwise;
+	while (fscanf(file, "%39s %llu of %*s", found, &used) == 2)
+		if (!strcmp(found, name)) {
+			otherwise = used;
+			break;
+		}
+	fclose(file);
+	return otherwise;
+}
+
+/* Memory that the driver allocates; page-table entries for all that is mapped. */
 void model_budgets(struct facts *f, const struct request *r, struct verdict *v,
 		   bool kernel_memory)
 {
 	const char *pool = facts_param(f, "nonpaged_pool_bytes");
 	const char *entries = facts_param(f, "mapping_entries");
-	uint64_t limit, used = f->locked_bytes == UNKNOWN ? 0 : f->locked_bytes;
+	uint64_t limit = pool ? facts_size(pool) : 0, used;
 
-	if (!kernel_memory)
-		return;
-	limit = pool ? facts_size(pool) : 0;
-	if (limit) {
+	if (limit && kernel_memory) {
+		used = budget_used(f, "nonpaged_pool_bytes",
+				   f->locked_bytes == UNKNOWN ? 0 : f->locked_bytes);
 		verdict_number(v, "nonpaged_pool_bytes", limit, "bytes",
 			       "/sys/module/gigalock/parameters");
+		verdict_number(v, "of it used", used, "bytes", "/sys/kernel/debug/gigalock/budgets");
 		verdict_bound(v, r, bytes_left(limit, used),
 			      GIGALOCK_REASON_NONPAGED_POOL, limit);
 	}
 	limit = entries ? facts_size(entries) : 0;
-	if (limit && !r->no_user_map) {
+	if (limit && !(r->no_user_map && kernel_memory)) {
+		used = budget_used(f, "mapping_entries", 0);
 		verdict_number(v, "mapping_entries", limit, "count",
 			       "/sys/module/gigalock/parameters");
-		verdict_bound(v, r, limit * PAGE_ENTRY_BYTES,
+		verdict_number(v, "mapping entries used", used, "count",
+			       "/sys/kernel/debug/gigalock/budgets");
+		verdict_bound(v, r, bytes_left(limit, used) * PAGE,
 			      GIGALOCK_REASON_MAPPING_ENTRIES, limit);
 	}
 }
@@ -270,120 +290,4 @@ void model_page_room(const struct facts *f, const struct request *r,
 		room->given_back += f->shmem + f->anon;
 	if (f->huge_bytes != UNKNOWN)
 		room->given_back += f->huge_bytes;
-}
-
-/* ---- the mapping for the device ------------------------------------------------------ */
-
-#define SWIOTLB_LONGEST KIB(256)
-
-static uint64_t round_up_power(uint64_t bytes)
-{
-	uint64_t power = PAGE;
-
-	while (power < bytes)
-		power <<= 1;
-	return power;
-}
-
-static bool window_in(const struct facts *f, uint64_t start, uint64_t end)
-{
-	/* The interrupts' own addresses, on every PC. */
-	if (start < 0xfef00000 && end > 0xfee00000)
-		return true;
-	for (unsigned int i = 0; i < f->nwindows; i++)
-		if (start < f->windows[i].end && end > f->windows[i].start)
-			return true;
-	return false;
-}
-
-/*
- * Bus addresses below the device's top, in places aligned to the size's next
- * power of two, clear of the bridges' windows. What is locked already takes
- * such places too.
- */
-static uint64_t iova_room(const struct facts *f, const struct request *r, uint64_t top)
-{
-	for (uint64_t bytes = round_up_power(r->bytes); bytes >= PAGE; bytes >>= 1) {
-		uint64_t used = f->locked_bytes == UNKNOWN ? 0 : f->locked_bytes;
-		uint64_t taken = used ? (used + bytes - 1) / bytes : 0;
-		uint64_t places = 0;
-
-		for (uint64_t at = 0; at <= top && top - at >= bytes - 1; at += bytes) {
-			if (at && !window_in(f, at, at + bytes))
-				places++;
-			if (at + bytes < at)
-				break;
-		}
-		if (places > taken)
-			return bytes;
-	}
-	return 0;
-}
-
-void model_map(struct facts *f, const struct request *r, struct verdict *v,
-	       bool one_piece)
-{
-	uint64_t width = facts_width(f, r), top = width_top(width);
-	uint64_t end = facts_ram_end(f), bounced, pool;
-	struct page_room room;
-
-	if (width < 64)
-		verdict_number(v, "address width", width, "bits",
-			       r->address_width == width ? "the request" :
-			       "/sys/bus/pci/devices/*/dma_mask_bits");
-	if (f->iommu == UNKNOWN) {
-		verdict_doubt(v, "whether the IOMMU translates for the device: "
-			     "/sys/bus/pci/devices/BDF/iommu_group/type");
-	}
-	if (facts_translates(f)) {
-		verdict_word(v, "IOMMU", "translates", "/sys/kernel/iommu_groups/*/type");
-		if (width < 48 && !f->iomem_zeroed) {
-			uint64_t places = iova_room(f, r, top);
-
-			if (places < r->bytes)
-				verdict_bound(v, r, places, GIGALOCK_REASON_IOVA_SPACE, top);
-		}
-		return;
-	}
-	if (end == UNKNOWN) {
-		verdict_doubt(v, "where RAM lies: /proc/iomem, as root");
-		return;
-	}
-	if (!f->swiotlb_forced && top >= end - 1)
-		return;		/* the device reaches everything */
-	verdict_number(v, "end of RAM", end, "address", "/proc/iomem");
-	if (f->swiotlb == UNKNOWN) {
-		verdict_doubt(v, "the bounce buffer: /sys/kernel/debug/swiotlb, as root");
-		return;
-	}
-	pool = f->swiotlb_used == UNKNOWN ? f->swiotlb :
-	       bytes_left(f->swiotlb, f->swiotlb_used);
-	verdict_number(v, "bounce buffer", f->swiotlb, "bytes",
-		       "/sys/kernel/debug/swiotlb/io_tlb_nslabs");
-	if (f->swiotlb_forced)
-		verdict_word(v, "swiotlb=", "force", "/proc/cmdline");
-	if (one_piece) {
-		/* Taken from below the top; only forced bouncing is in its way. */
-		if (f->swiotlb_forced)
-			verdict_bound(v, r, SWIOTLB_LONGEST,
-				      GIGALOCK_REASON_SWIOTLB_SEGMENT, SWIOTLB_LONGEST);
-		return;
-	}
-	/* Programs get memory from the highest zone first. */
-	model_page_room(f, r, &room);
-	bounced = f->swiotlb_forced ? r->bytes :
-		  top < GIB(4) ? (room.above_4g < r->bytes ? room.above_4g : r->bytes) : 0;
-	if (!f->swiotlb_forced && top != GIB(4) - 1 && top < end) {
-		/* Not at a zone's border: where the pages lie is not known before. */
-		verdict_doubt(v, "pages below %#llx may or may not be had for it",
-			     (unsigned long long)top);
-		bounced = r->bytes;
-	}
-	verdict_number(v, "free memory above the device's reach", room.above_4g, "bytes",
-		       "/proc/zoneinfo");
-	if (bounced && !f->swiotlb)
-		verdict_bound(v, r, bytes_left(r->bytes, bounced),
-			      GIGALOCK_REASON_ADDRESS_WIDTH, top);
-	else if (bounced > pool)
-		verdict_bound(v, r, pool, GIGALOCK_REASON_SWIOTLB_FULL, f->swiotlb);
 }

@@ -29,6 +29,18 @@ static uint64_t available(const struct facts *f)
 	return f->mem_available == UNKNOWN ? UNKNOWN : f->mem_available + pcp_bytes(f);
 }
 
+/* Memory of a node: all of it, or what is free. */
+static uint64_t node_sum(const struct facts *f, uint64_t node, bool all)
+{
+	uint64_t sum = 0;
+
+	for (unsigned int i = 0; i < f->nzones; i++)
+		if (f->zones[i].node == node)
+			sum += all ? f->zones[i].managed :
+			       f->zones[i].free + f->zones[i].pcp;
+	return sum * PAGE;
+}
+
 /* ---- coherent --------------------------------------------------------------------- */
 
 static bool cma_reachable(const struct facts *f, uint64_t top)
@@ -182,6 +194,13 @@ void model_contig(struct facts *f, const struct request *r, struct verdict *v)
 	verdict_number(v, "MemTotal", f->mem_total, "bytes", "/proc/meminfo");
 	verdict_bound(v, r, f->mem_total, GIGALOCK_REASON_RAM_TOO_SMALL, f->mem_total);
 	verdict_number(v, "MemAvailable", f->mem_available, "bytes", "/proc/meminfo");
+	if (r->has_node && f->nzones) {
+		uint64_t free = node_sum(f, r->node, false), all = node_sum(f, r->node, true);
+
+		verdict_number(v, "memory of the node", all, "bytes", "/proc/zoneinfo");
+		verdict_number(v, "free on the node", free, "bytes", "/proc/zoneinfo");
+		verdict_bound(v, r, all, GIGALOCK_REASON_NODE_MEMORY, all);
+	}
 	pages_runs(f, limit, r->has_node, r->node, runs);
 	if (runs->known) {
 		uint64_t can = avail == UNKNOWN ? UNKNOWN :
@@ -195,6 +214,10 @@ void model_contig(struct facts *f, const struct request *r, struct verdict *v)
 				     (unsigned long long)(runs->sure >> 20),
 				     (unsigned long long)(runs->most >> 20));
 		}
+		/* The driver blames the node when that much is not free on it. */
+		if (r->has_node && f->nzones && node_sum(f, r->node, false) < r->bytes)
+			verdict_bound(v, r, runs->likely, GIGALOCK_REASON_NODE_MEMORY,
+				      node_sum(f, r->node, true));
 		/* Whichever ends the search first gives the reason. */
 		if (can < runs->likely)
 			verdict_bound(v, r, can, GIGALOCK_REASON_NO_MEMORY, f->mem_total);
@@ -225,8 +248,11 @@ void model_contig(struct facts *f, const struct request *r, struct verdict *v)
 
 /* ---- chunked ---------------------------------------------------------------------------- */
 
+#define BLOCKS_RESERVE MIB(18)	/* it stops with that much available */
+
 void model_chunked(struct facts *f, const struct request *r, struct verdict *v)
 {
+	uint64_t avail = available(f), top = width_top(facts_width(f, r));
 	struct page_room room;
 
 	model_budgets(f, r, v, true);
@@ -234,28 +260,78 @@ void model_chunked(struct facts *f, const struct request *r, struct verdict *v)
 	verdict_bound(v, r, f->mem_total, GIGALOCK_REASON_RAM_TOO_SMALL, f->mem_total);
 	verdict_number(v, "MemAvailable", f->mem_available, "bytes", "/proc/meminfo");
 	model_page_room(f, r, &room);
-	verdict_bound(v, r, room.gentle, GIGALOCK_REASON_NO_MEMORY, f->mem_total);
-	model_map(f, r, v, false);
+	verdict_number(v, "pages that can stay", room.bytes, "bytes", "/proc/zoneinfo");
+	/* Charged to the caller's group, as its own memory would be. */
+	if (f->cgroup_max < NO_LIMIT) {
+		verdict_number(v, "memory.max", f->cgroup_max, "bytes", f->cgroup_limit_at);
+		if (f->cgroup_available < room.bytes)
+			verdict_bound(v, r, f->cgroup_available, GIGALOCK_REASON_NO_MEMORY,
+				      f->cgroup_max);
+	}
+	verdict_bound(v, r, room.bytes, r->has_node ? GIGALOCK_REASON_NODE_MEMORY :
+		      GIGALOCK_REASON_NO_MEMORY, f->mem_total);
+	if (avail != UNKNOWN)
+		verdict_bound(v, r, bytes_left(avail, BLOCKS_RESERVE),
+			      r->has_node ? GIGALOCK_REASON_NODE_MEMORY :
+			      GIGALOCK_REASON_NO_MEMORY, f->mem_total);
+	/* Up to 32 bits it asks for low memory in the first place. */
+	if (!facts_translates(f) && top <= width_top(32))
+		verdict_bound(v, r, bytes_left(room.bytes, room.above_4g),
+			      GIGALOCK_REASON_NO_MEMORY, f->mem_total);
+	model_table(f, r, v, PAGE);
+	if (f->swiotlb_forced || facts_translates(f))
+		model_map(f, r, v, false);
 	if (!r->no_user_map)
 		model_user_memory(f, r, v, true);
 }
 
 /* ---- reserved and pool ---------------------------------------------------------------------- */
 
-/* Of "1G$0x100000000" or "1G@0x100000000": the region; false: neither. */
-static bool parse_region(const char *text, struct range *range)
-{
-	const char *mark = strpbrk(text, "$@");
-	uint64_t bytes = facts_size(text);
+#define MAX_REGIONS 16
 
-	if (!mark || !bytes)
-		return false;
-	range->start = facts_size(mark + 1);
-	range->end = range->start + bytes;
-	return true;
+/* The parameter's part number @want: "ADDRESS+SIZE" or "name:LABEL". */
+static bool region_text(const char *given, uint64_t want, char *room, size_t len)
+{
+	for (uint64_t n = 0; *given; n++) {
+		size_t part = strcspn(given, ",");
+
+		if (n == want) {
+			snprintf(room, len, "%.*s", (int)part, given);
+			return true;
+		}
+		given += part;
+		given += *given == ',';
+	}
+	return false;
 }
 
-static bool in_use(const struct facts *f, const struct range *range)
+/* What the driver found out about its regions, which it tells root. */
+static bool region_line(struct facts *f, uint64_t want, uint64_t *bytes, uint64_t *taken,
+			char *state, size_t len)
+{
+	FILE *file = facts_open(f, "sys/kernel/debug/gigalock/reserved");
+	char line[256];
+	bool found = false;
+
+	if (!file)
+		return false;
+	while (!found && fgets(line, sizeof(line), file)) {
+		unsigned long long number, start, size, used;
+		char text[128];
+
+		if (sscanf(line, "%llu 0x%llx+0x%llx %*[^:]: %127[^,], %llu", &number, &start,
+			   &size, text, &used) != 5 || number != want)
+			continue;
+		*bytes = size;
+		*taken = used;
+		snprintf(state, len, "%.90s", text);
+		found = true;
+	}
+	fclose(file);
+	return found;
+}
+
+static bool ram_in(const struct facts *f, const struct range *range)
 {
 	for (unsigned int i = 0; i < f->nram; i++)
 		if (range->start < f->ram[i].end && range->end > f->ram[i].start)
@@ -263,40 +339,86 @@ static bool in_use(const struct facts *f, const struct range *range)
 	return false;
 }
 
-void model_reserved(struct facts *f, const struct request *r, struct verdict *v)
+/* memmap=SIZE$START of the command line keeps all of @range free. */
+static bool kept_free(const struct facts *f, const struct range *range)
 {
-	const char *given = facts_param(f, "reserved");
-	char room[128];
-	struct range range;
+	for (const char *p = f->cmdline; (p = strstr(p, "memmap=")); p++) {
+		const char *mark = strchr(p, '$');
+		uint64_t bytes = facts_size(p + 7);
 
-	if (!given || !*given || !strcmp(given, "(null)")) {
-		verdict_word(v, "reserved", "not given", "/sys/module/gigalock/parameters");
-		if (facts_cmdline(f, "reserve_mem", room, sizeof(room)))
-			verdict_word(v, "reserve_mem=", room, "/proc/cmdline");
-		if (facts_cmdline(f, "memmap", room, sizeof(room)))
-			verdict_word(v, "memmap=", room, "/proc/cmdline");
-		verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_MISSING, 0);
-		return;
+		if (mark && mark < p + strcspn(p, " ") &&
+		    facts_size(mark + 1) <= range->start &&
+		    facts_size(mark + 1) + bytes >= range->end)
+			return true;
 	}
-	verdict_word(v, "reserved", given, "/sys/module/gigalock/parameters");
-	if (!parse_region(given, &range)) {
-		/* A name of reserve_mem=. */
-		if (!facts_cmdline(f, "reserve_mem", room, sizeof(room))) {
-			verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_MISSING, 0);
-			return;
-		}
-		verdict_word(v, "reserve_mem=", room, "/proc/cmdline");
-		verdict_bound(v, r, facts_size(room), GIGALOCK_REASON_RESERVED_SMALL,
-			      facts_size(room));
-		return;
-	}
+	return false;
+}
+
+static void region_by_address(struct facts *f, const struct request *r, struct verdict *v,
+			      const char *text)
+{
+	const char *plus = strchr(text, '+');
+	struct range range = { .start = facts_size(text) };
+
+	range.end = range.start + (plus ? facts_size(plus + 1) : 0);
 	if (f->iomem_zeroed) {
 		verdict_doubt(v, "what the range is: /proc/iomem, as root");
-	} else if (in_use(f, &range) || range.start >= facts_ram_end(f)) {
+	} else if (ram_in(f, &range) || !kept_free(f, &range)) {
 		verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_NOT_RESERVED, range.start);
+	} else {
+		/* Whether there is memory at all only shows when it is written to. */
+		verdict_doubt(v, "whether there is RAM at %#llx: dmesg | grep gigalock, once "
+			      "the driver is loaded", (unsigned long long)range.start);
 	}
 	verdict_bound(v, r, range.end - range.start, GIGALOCK_REASON_RESERVED_SMALL,
 		      range.end - range.start);
+	if (range.end - 1 > width_top(facts_width(f, r)) && !facts_translates(f))
+		verdict_bound(v, r, bytes_left(width_top(facts_width(f, r)), range.start),
+			      GIGALOCK_REASON_ADDRESS_WIDTH, width_top(facts_width(f, r)));
+}
+
+void model_reserved(struct facts *f, const struct request *r, struct verdict *v)
+{
+	const char *given = facts_param(f, "reserved");
+	char text[128], state[96], room[128];
+	uint64_t bytes, taken;
+
+	if (!given || !strcmp(given, "(null)"))
+		given = "";
+	if (!region_text(given, r->region, text, sizeof(text))) {
+		verdict_word(v, "reserved", *given ? given : "not given",
+			     "/sys/module/gigalock/parameters");
+		verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_MISSING, 0);
+		return;
+	}
+	verdict_word(v, "reserved", text, "/sys/module/gigalock/parameters");
+	if (region_line(f, r->region, &bytes, &taken, state, sizeof(state))) {
+		verdict_word(v, "the driver says", state, "/sys/kernel/debug/gigalock/reserved");
+		if (!strcmp(state, "missing"))
+			verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_MISSING, 0);
+		else if (strcmp(state, "good"))
+			verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_NOT_RESERVED, 0);
+		verdict_bound(v, r, bytes, GIGALOCK_REASON_RESERVED_SMALL, bytes);
+		verdict_bound(v, r, bytes_left(bytes, taken), GIGALOCK_REASON_RESERVED_BUSY, bytes);
+	} else if (strncmp(text, "name:", 5)) {
+		region_by_address(f, r, v, text);
+	} else if (!facts_cmdline(f, "reserve_mem", room, sizeof(room))) {
+		verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_MISSING, 0);
+	} else {
+		verdict_word(v, "reserve_mem=", room, "/proc/cmdline");
+		verdict_doubt(v, "whether the kernel could keep it: dmesg | grep reserve");
+		verdict_bound(v, r, facts_size(room), GIGALOCK_REASON_RESERVED_SMALL,
+			      facts_size(room));
+	}
+	if (strncmp(text, "name:", 5) && v->locks) {
+		uint64_t top = width_top(facts_width(f, r)), start = facts_size(text);
+
+		if (!facts_translates(f) && start + r->bytes - 1 > top)
+			verdict_bound(v, r, top > start ? top - start + 1 : 0,
+				      GIGALOCK_REASON_ADDRESS_WIDTH, top);
+	}
+	if (!r->no_user_map)
+		model_user_memory(f, r, v, true);
 }
 
 void model_pool(struct facts *f, const struct request *r, struct verdict *v)

@@ -7,35 +7,6 @@
 
 #define URING_MOST GIB(1)	/* of one fixed buffer, up to 6.12 at least */
 
-/* ---- the table -------------------------------------------------------------------- */
-
-/*
- * How many pieces the memory will be in is only known for what the caller
- * forbids: pages that aren't merged, pieces that are kept short.
- */
-static void table(struct facts *f, const struct request *r, struct verdict *v,
-		  uint64_t page)
-{
-	const uint64_t most = GIGALOCK_SMALL_TABLE_ENTRIES;
-	uint64_t piece = r->entry_per_page ? PAGE : r->max_segment;
-
-	if (!r->small_table || facts_translates(f))
-		return;
-	verdict_number(v, "entries of the table", most, "count", "the request");
-	if (piece) {
-		verdict_number(v, "longest piece", piece, "bytes", "the request");
-		verdict_bound(v, r, most * piece, GIGALOCK_REASON_TOO_MANY_SEGMENTS, most);
-		return;
-	}
-	if (page == PAGE && r->bytes > most * PAGE) {
-		/* Neighbours merge: from 256 pages to all of memory is possible. */
-		verdict_doubt(v, "in how many pieces the memory lies: lock it once without the "
-			     "small table and read \"segments\"");
-	}
-	verdict_bound(v, r, most * (page > MIB(4) ? page : GIB(4)),
-		      GIGALOCK_REASON_TOO_MANY_SEGMENTS, most);
-}
-
 /* ---- sg ------------------------------------------------------------------------------ */
 
 static void sg_kind(const struct request *r, struct verdict *v)
@@ -67,11 +38,26 @@ static void sg_file(const struct facts *f, const struct request *r, struct verdi
 	}
 }
 
+static uint64_t node_room(const struct facts *f, uint64_t node)
+{
+	struct request one = { .has_node = true, .node = node };
+	struct page_room room;
+
+	model_page_room(f, &one, &room);
+	return room.bytes;
+}
+
 /* Memory itself: the smallest of cgroup, node, zones and RAM ends the process. */
 static void sg_pages(struct facts *f, const struct request *r, struct verdict *v)
 {
 	struct page_room room;
 
+	if (r->has_node) {
+		/* Looked at when they are pinned: they come from the nearest node. */
+		verdict_doubt(v, "on which node the memory lies: /proc/PID/numa_maps");
+		verdict_bound(v, r, node_room(f, r->node), GIGALOCK_REASON_NODE_MEMORY,
+			      node_room(f, r->node));
+	}
 	model_page_room(f, r, &room);
 	verdict_number(v, "MemTotal", f->mem_total, "bytes", "/proc/meminfo");
 	verdict_number(v, "MemAvailable", f->mem_available, "bytes", "/proc/meminfo");
@@ -106,11 +92,12 @@ void model_sg(struct facts *f, const struct request *r, struct verdict *v)
 			v->certain = false;
 	}
 	model_user_memory(f, r, v, false);
+	model_budgets(f, r, v, false);
 	sg_kind(r, v);
 	model_memlock(f, r, v);
 	sg_file(f, r, v);
 	sg_pages(f, r, v);
-	table(f, r, v, PAGE);
+	model_table(f, r, v, PAGE);
 	model_map(f, r, v, false);
 }
 
@@ -141,8 +128,9 @@ void model_hugetlb(struct facts *f, const struct request *r, struct verdict *v)
 	verdict_number(v, "free of them", huge->free, "count", source);
 	verdict_bound(v, r, bytes_left(huge->free, huge->reserved) * page,
 		      GIGALOCK_REASON_HUGETLB_POOL, huge->total * page);
+	model_budgets(f, r, v, false);
 	model_memlock(f, r, v);
-	table(f, r, v, page);
+	model_table(f, r, v, page);
 	model_map(f, r, v, false);
 }
 

@@ -370,7 +370,7 @@ static void for_cma(struct list *l)
 		iommu(l);
 		break;
 	case 7:
-		more_ram(l, 2 * l->r->bytes + l->r->bytes);
+		more_ram(l, 4 * l->r->bytes);
 		other_strategies(l);
 		iommu(l);
 		break;
@@ -401,12 +401,12 @@ static void for_mapping(struct list *l)
 		wide_device(l);
 		iommu(l);
 		if (l->v->cause == 16)
-			boot_without(l, "iommu=off", "a reboot; what is bounced must still fit "
+			boot_without(l, "iommu", "a reboot; what is bounced must still fit "
 				     "in the bounce buffer");
 		smaller(l);
 		break;
 	case 17:
-		boot_without(l, "swiotlb=force", "a reboot; not possible in a confidential "
+		boot_without(l, "swiotlb", "a reboot; not possible in a confidential "
 			     "virtual machine");
 		strategy(l, GIGALOCK_STRATEGY_COHERENT, "the memory is the driver's");
 		smaller(l);

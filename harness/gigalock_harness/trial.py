@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The doctor's trial: `make doctor-trial SEED=n DRAWS=m`.
+
+Each machine is booted and made as it was drawn. Then the doctor is asked, and what it says is
+written down before anything is allocated. Then the lock is tried. A guest that crashes or hangs
+counts as a disagreement.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from . import places, toolcall
+from .errors import GuestError
+from .guest import Guest, GuestConfig
+from .sizes import KIB, MIB
+from .trial_draw import USER, Draw, draw
+from .trial_judge import Outcome, agrees, by_ram_alone, true_cause
+
+STEP_SECONDS = 300
+GROUP = "/sys/fs/cgroup/trial"
+PREPARE = "/usr/lib/gigalock/tests/gl-prepare"
+MOST_DRAWS = 100_000
+
+
+class Ledger:
+    """The predictions, written down and flushed before the lock is tried."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("w", encoding="utf-8")
+        self._lock = threading.Lock()
+
+    def write(self, number: int, said: dict[str, Any]) -> None:
+        with self._lock:
+            self._file.write(json.dumps({"draw": number, "said": said}) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def config(d: Draw) -> GuestConfig:
+    extra: dict[str, Any] = {}
+    if d.nodes_mib:
+        extra["nodes_mib"] = d.nodes_mib
+    if d.low_ram_mib:
+        extra["low_ram_mib"] = d.low_ram_mib
+    return GuestConfig(
+        ram_mib=d.ram_mib,
+        kernel=d.kernel,
+        cmdline_extra=d.cmdline,
+        devices=[f"gigalock,id=gl0,bus=rp0,card-mem=64M,addr-width={d.card_bits}"],
+        iommu=d.iommu,  # type: ignore[arg-type]
+        cpu=d.cpu,
+        kaslr=d.kaslr,
+        load_driver=not d.late,
+        driver_params=d.driver_params,
+        boot_timeout=120.0,
+        **extra,
+    )
+
+
+def limited(d: Draw) -> str:
+    """What the shell does to itself before it becomes the tool."""
+    words = []
+    if d.group is not None:
+        words.append(f"echo $$ > {GROUP}/cgroup.procs && ")
+    if d.memlock is not None:
+        words.append(f"ulimit -l {d.memlock // KIB} && ")
+    if d.address_space is not None:
+        words.append(f"ulimit -v {d.address_space // KIB} && ")
+    if d.user:
+        words.append(f"exec setpriv --reuid={USER} --regid={USER} --clear-groups -- ")
+    return "".join(words)
+
+
+def prepare(d: Draw, guest: Guest) -> None:
+    """Make the machine as drawn; GuestError when it can't be."""
+    commands = ["chmod 666 /dev/gigalock0 || true"]
+    if d.fragmented is not None:
+        commands.append(f"{PREPARE} fragment {d.fragmented}")
+    if d.late:
+        commands.append(f"insmod /lib/modules/gigalock.ko {' '.join(d.driver_params)}")
+    if d.hold_cma:
+        commands.append(f"{PREPARE} hold-cma")
+    if d.hold:
+        commands.append(
+            f"gigalock --json lock --size {d.hold} --strategy {d.strategy} --no-touch "
+            "--hold 86400 >/run/held 2>&1 & n=0; until grep -q . /run/held; do n=$((n+1)); "
+            "[ $n -lt 600 ] || exit 1; usleep 100000; done; grep -q '\"ok\":true' /run/held"
+        )
+    if d.huge is not None:
+        commands.append(
+            f"echo {d.huge[1]} > "
+            f"/sys/kernel/mm/hugepages/hugepages-{d.huge[0] // KIB}kB/nr_hugepages || true"
+        )
+    if d.left_free is not None:
+        commands.append(f"{PREPARE} leave-free {d.left_free}")
+    if d.overcommit:
+        commands.append(f"echo {d.overcommit} > /proc/sys/vm/overcommit_memory")
+    if d.group is not None:
+        commands.append(
+            f"echo +memory > /sys/fs/cgroup/cgroup.subtree_control && mkdir -p {GROUP} && "
+            f"echo {d.group} > {GROUP}/memory.max"
+        )
+    for command in commands:
+        result = guest.run(command, timeout=STEP_SECONDS)
+        if not result.ok:
+            said = (result.stderr or result.stdout).strip()[-200:]
+            raise GuestError(f"{command!r:.120} ended with {result.code}: {said}")
+
+
+def tool(d: Draw, guest: Guest, arguments: str) -> toolcall.Answer:
+    result = guest.run(f"{limited(d)}gigalock --json {arguments}", timeout=STEP_SECONDS)
+    return toolcall.read(result.code, result.stdout, result.stderr)
+
+
+def predict(d: Draw, guest: Guest) -> tuple[Outcome, dict[str, Any]]:
+    said = tool(d, guest, f"doctor {d.request()}").data
+    cause = said.get("cause")
+    return (
+        Outcome(
+            said.get("locks"),
+            cause["number"] if isinstance(cause, dict) else None,
+            said.get("largest_bytes"),
+            said.get("reason"),
+        ),
+        said,
+    )
+
+
+def happen(d: Draw, guest: Guest) -> Outcome:
+    answer = tool(d, guest, f"lock --no-touch {d.request()}")
+    if answer.code == toolcall.EXIT_DONE:
+        return Outcome(True)
+    failure = answer.failure()
+    if failure is None:
+        raise toolcall.ToolError(f"no lock and no reason: {answer.data.get('error')!r:.200}")
+    reason = str(failure["reason"])
+    found = tool(d, guest, f"limit {d.request()}")
+    return Outcome(False, true_cause(d, reason), found.integer("largest_bytes"), reason)
+
+
+def run_draw(d: Draw, ledger: Ledger, logs: Path) -> dict[str, Any]:
+    """One machine, from boot to judgement."""
+    result: dict[str, Any] = {"draw": d.to_json(), "machine": d.describe(), "error": None}
+    predicted: Outcome | None = None
+    happened: Outcome | None = None
+    started = time.monotonic()
+    try:
+        with Guest(config(d), logs / f"{d.number:04}") as guest:
+            prepare(d, guest)
+            predicted, said = predict(d, guest)
+            ledger.write(d.number, said)
+            result["said"] = said
+            happened = happen(d, guest)
+    except (GuestError, toolcall.ToolError, OSError) as error:
+        result["error"] = str(error)[:400]
+    result["seconds"] = round(time.monotonic() - started, 2)
+    result["predicted"] = predicted.to_json() if predicted else None
+    result["happened"] = happened.to_json() if happened else None
+    if predicted is None or happened is None:
+        result["differs"] = ["crashed"]
+        result["ram_differs"] = ["crashed"]
+    else:
+        result["differs"] = agrees(predicted, happened, d.bytes)
+        result["ram_differs"] = agrees(by_ram_alone(d), happened, d.bytes)
+        result["line"] = f"predicted {predicted.describe()}; happened {happened.describe()}"
+    return result
+
+
+class Admission:
+    """Guests run while their RAM together fits into what the host has."""
+
+    def __init__(self, mib: int) -> None:
+        self._all = self._free = mib
+        self._changed = threading.Condition()
+
+    @contextlib.contextmanager
+    def __call__(self, mib: int) -> Any:
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= mib or self._free == self._all)
+            self._free -= mib
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += mib
+                self._changed.notify_all()
+
+
+def memory_mib() -> int:
+    text = Path("/proc/meminfo").read_text()
+    found = re.search(r"MemAvailable:\s+(\d+) kB", text)
+    return int(found[1]) * 3 // 4 // 1024 if found else 4096
+
+
+def known_strategies(wanted: Path) -> set[str]:
+    """Those that the built driver has: asked in a small guest."""
+    with Guest(GuestConfig(ram_mib=256), wanted) as guest:
+        said = guest.run("gigalock --json info", timeout=60)
+        return set(json.loads(said.stdout)["strategies"])
+
+
+def known_kernels() -> set[str]:
+    return {p.name for p in places.kernels_built().glob("*") if (p / "vmlinux").exists()}
+
+
+def summary(results: list[dict[str, Any]]) -> list[str]:
+    """The lines at the end, the last one the score."""
+    lines = []
+    wrong = [r for r in results if r["differs"]]
+    for r in wrong:
+        lines.append(f"draw {r['draw']['number']}: {r['machine']}")
+        lines.append(f"    {r['error'] or r['line']}  [{', '.join(r['differs'])}]")
+    failed = sum(1 for r in results if r["happened"] and not r["happened"]["locks"])
+    causes = Counter(
+        r["happened"]["cause"] for r in results if r["happened"] and not r["happened"]["locks"]
+    )
+    total = len(results)
+    ram = sum(1 for r in results if not r["ram_differs"])
+    share = 100 * failed / total if total else 0
+    lines.append("")
+    lines.append(f"failed: {failed} of {total} ({share:.0f} %)")
+    lines.append(
+        "causes seen: " + ", ".join(f"{c} ({n})" for c, n in sorted(causes.items(), key=str))
+    )
+    lines.append(f"a predictor that looks at RAM alone: agree {ram} of {total}")
+    lines.append(f"agree {total - len(wrong)} of {total}")
+    return lines
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="doctor-trial", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--draws", type=int, default=200)
+    parser.add_argument("--first", type=int, default=0, help="begin with this draw")
+    parser.add_argument("--out", type=Path, default=places.build_dir() / "trial")
+    parser.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1))
+    args = parser.parse_args(argv)
+    if not 1 <= args.draws <= MOST_DRAWS:
+        parser.error(f"--draws {args.draws}; 1 to {MOST_DRAWS} are possible")
+    if args.first < 0 or not 1 <= args.jobs <= 64:
+        parser.error(f"--first {args.first} --jobs {args.jobs}; 0 or more, and 1 to 64")
+    args.out.mkdir(parents=True, exist_ok=True)
+    kernels, strategies = known_kernels(), known_strategies(args.out / "first")
+    draws = [
+        draw(args.seed, n, kernels, strategies) for n in range(args.first, args.first + args.draws)
+    ]
+    ledger = Ledger(args.out / "predictions.jsonl")
+    admission, results = Admission(memory_mib()), []
+
+    def one(d: Draw) -> dict[str, Any]:
+        with admission(d.ram_mib + 400):
+            return run_draw(d, ledger, args.out / "guests")
+
+    with ThreadPoolExecutor(args.jobs) as pool:
+        for result in pool.map(one, draws):
+            results.append(result)
+            mark = "ok " if not result["differs"] else "NOT"
+            print(
+                f"{mark} {result['draw']['number']:4} {result['seconds']:6.1f} s  "
+                f"{result['machine']}: {result['error'] or result['line']}",
+                flush=True,
+            )
+            document = {"seed": args.seed, "results": results}
+            part = args.out / "trial.json.part"
+            part.write_text(json.dumps(document, indent=1), encoding="utf-8")
+            part.replace(args.out / "trial.json")
+    ledger.close()
+    print()
+    print("\n".join(summary(results)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
