@@ -62,6 +62,7 @@ struct gl_card;
 struct gl_chan;
 struct gl_file;
 struct gl_lock;
+struct gl_mark;
 struct gl_queue;
 struct gl_xfer;
 
@@ -371,6 +372,8 @@ struct gl_lock {
 	/* What the device sees: one run, or a table. */
 	dma_addr_t dma_addr;
 	struct sg_table *sgt;
+	struct gl_mark *marks;		/* places in a long table (segments.c) */
+	u32 nr_marks;
 	u32 segments;
 	u64 longest;
 

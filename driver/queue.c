@@ -16,314 +16,13 @@
  * Lock order: gl_queue.submit_lock > gl_file.lock > gl_chan.lock.
  * gl_queue.map_lock comes with mmap_lock held; nothing is taken inside.
  */
-#include <linux/build_bug.h>
-#include <linux/mm.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
-#include <linux/vmalloc.h>
 
 #include "compat.h"
-#include "gl.h"
+#include "queue.h"
 
 #define GL_QUEUE_DEFAULT	1024	/* entries, when the caller leaves it to us */
-#define GL_QUEUE_BITE		64	/* entries copied from the user at once */
-
-/* One contract is user space's, the other the card's; it is the same memory. */
-static_assert(sizeof(struct gigalock_completion) == sizeof(struct gl_cpl));
-#define GL_SAME(field) \
-	static_assert(offsetof(struct gigalock_completion, field) == \
-		      offsetof(struct gl_cpl, field))
-GL_SAME(cookie);
-GL_SAME(status);
-GL_SAME(bytes);
-GL_SAME(fault_addr);
-GL_SAME(crc);
-GL_SAME(seq);
-
-/* A transfer under way. */
-struct gl_slot {
-	struct gl_lock *lock;
-	u64 bytes;
-	u32 descs;
-	u32 direction;
-};
-
-struct gl_queue {
-	struct kref ref;
-	struct rcu_head rcu;
-	struct gl_card *card;
-	struct gl_file *file;	/* valid until destroyed */
-	struct gl_chan *chan;
-	u32 id;
-	bool irq;
-	u32 entries;
-	struct gl_slot *slots;
-	struct gl_mapping map;
-
-	struct mutex submit_lock;	/* and with it: */
-	struct gigalock_queue_entry bite[GL_QUEUE_BITE];
-
-	struct mutex map_lock;
-	bool frozen;		/* the rings' memory has gone back */
-	void *copy;		/* what the completion ring was then, or NULL */
-
-	/* Under gl_chan.lock: */
-	bool stopped;
-	bool skips;		/* the card may still pass over descriptors */
-	struct gl_desc *ring;
-	struct gl_cpl *cpl;
-	dma_addr_t ring_dma;
-	dma_addr_t cpl_dma;
-	u32 tail;		/* descriptors ever written */
-	u32 rung;		/* of them, told to the card */
-	u32 head;		/* of them, whose place is free again */
-	u32 owed;		/* of them, passed over, maybe not yet */
-	u32 submitted;		/* entries ever taken */
-	u32 reaped;		/* of them, completed */
-	u32 seen;		/* of them, read by user space, it says */
-	wait_queue_head_t wait;
-};
-
-static size_t gl_queue_ring_bytes(const struct gl_queue *q)
-{
-	return PAGE_ALIGN(q->entries * sizeof(struct gl_cpl));
-}
-
-static void gl_queue_free(struct kref *ref)
-{
-	struct gl_queue *q = container_of(ref, struct gl_queue, ref);
-
-	vfree(q->copy);
-	kvfree(q->slots);
-	kfree_rcu(q, rcu);
-}
-
-static void gl_queue_put(struct gl_queue *q)
-{
-	kref_put(&q->ref, gl_queue_free);
-}
-
-/* ---- completions ---- */
-
-/* In a row for one lock, it is told at once. */
-static void gl_queue_count(struct gl_tally *t, const struct gl_slot *slot, u64 bytes,
-			   int status)
-{
-	if (t->lock != slot->lock) {
-		gl_tally_flush(t);
-		*t = (struct gl_tally){ .lock = slot->lock };
-	}
-	gl_tally_add(t, slot->direction, bytes, status);
-}
-
-/* Take in what the card has completed; how many that were. */
-static u32 gl_queue_reap(struct gl_queue *q)
-{
-	struct gl_tally tally = {};
-	u32 before = q->reaped;
-
-	while (q->reaped != q->submitted) {
-		const struct gl_cpl *cpl = &q->cpl[q->reaped & (q->entries - 1)];
-		struct gl_slot *slot = &q->slots[q->reaped & (q->entries - 1)];
-		u32 status;
-
-		if (le32_to_cpu(READ_ONCE(cpl->seq)) != q->reaped + 1)
-			break;
-		/* The card writes seq last: read the rest after it. */
-		dma_rmb();
-		status = le32_to_cpu(READ_ONCE(cpl->status));
-		gl_queue_count(&tally, slot,
-			       min(le64_to_cpu(READ_ONCE(cpl->bytes)), slot->bytes),
-			       status ? -EIO : 0);
-		q->owed += slot->descs;
-		/*
-		 * The card passes over the rest of a chain that failed after its
-		 * completion: those places are free only when it says so, or is
-		 * seen to be further.
-		 */
-		if (status && slot->descs > 1) {
-			q->skips = true;
-		} else {
-			q->head += q->owed;
-			q->owed = 0;
-			q->skips = false;
-		}
-		q->reaped++;
-	}
-	gl_tally_flush(&tally);
-	return q->reaped - before;
-}
-
-/* Places in the descriptor ring. */
-static u32 gl_queue_free_descs(struct gl_queue *q)
-{
-	if (q->skips) {
-		u32 head = readl(q->chan->regs + GL_CH_HEAD);
-
-		/* Believed no further than what its completions have said. */
-		if (head - q->head >= q->owed) {
-			q->head += q->owed;
-			q->owed = 0;
-			q->skips = false;
-		}
-	}
-	return q->entries - (q->tail - q->head);
-}
-
-static void gl_queue_tell(struct gl_queue *q)
-{
-	wake_up_all(&q->wait);
-	if (q->irq)
-		gl_file_tell(q->file);
-}
-
-/* The channel stands still for good: what it had not done it never will. */
-static void gl_queue_end(struct gl_queue *q)
-{
-	struct gl_tally tally = {};
-	u32 i;
-
-	if (q->stopped)
-		return;
-	gl_queue_reap(q);
-	for (i = q->reaped; i != q->submitted; i++)
-		gl_queue_count(&tally, &q->slots[i & (q->entries - 1)], 0, -ECANCELED);
-	gl_tally_flush(&tally);
-	q->submitted = q->reaped;
-	WRITE_ONCE(q->stopped, true);
-	gl_queue_tell(q);
-}
-
-/* Completions don't come: has the card stopped, or forgotten the rings? */
-static void gl_queue_look(struct gl_queue *q)
-{
-	if (q->stopped || q->reaped == q->submitted || !gl_chan_lost(q->chan))
-		return;
-	/* It may have completed something since, but not after this. */
-	gl_chan_stop(q->chan);
-	gl_queue_end(q);
-}
-
-static void gl_queue_chan_reap(struct gl_chan *chan)
-{
-	struct gl_queue *q = chan->priv;
-
-	if (q->stopped)
-		return;
-	if (gl_queue_reap(q))
-		gl_queue_tell(q);
-	else
-		gl_queue_look(q);
-}
-
-static void gl_queue_chan_stopped(struct gl_chan *chan)
-{
-	gl_queue_end(chan->priv);
-}
-
-/* A queue that lost its transfers stays stopped: its owner has to know. */
-static void gl_queue_chan_wake(struct gl_chan *chan)
-{
-}
-
-static const struct gl_chan_user gl_queue_user = {
-	.reap = gl_queue_chan_reap,
-	.stopped = gl_queue_chan_stopped,
-	.wake = gl_queue_chan_wake,
-};
-
-/* ---- the ring in user space ---- */
-
-static void gl_queue_vma_open(struct gl_mapping *map)
-{
-	struct gl_queue *q = container_of(map, struct gl_queue, map);
-
-	kref_get(&q->ref);
-}
-
-static void gl_queue_vma_close(struct gl_mapping *map)
-{
-	gl_queue_put(container_of(map, struct gl_queue, map));
-}
-
-static int gl_queue_vma_mmap(struct gl_mapping *map, struct vm_area_struct *vma,
-			     u64 offset)
-{
-	gl_vm_flags_set(vma, VM_PFNMAP);
-	return 0;
-}
-
-/* The ring; once it is over, what it was, or at least zeroes. */
-static vm_fault_t gl_queue_vma_fault(struct gl_mapping *map, struct vm_fault *vmf,
-				     u64 page, unsigned int order)
-{
-	struct gl_queue *q = container_of(map, struct gl_queue, map);
-	unsigned long pfn = page_to_pfn(ZERO_PAGE(0));
-	vm_fault_t ret;
-	void *ring;
-
-	if (order)
-		return VM_FAULT_FALLBACK;
-	mutex_lock(&q->map_lock);
-	ring = q->frozen ? q->copy : q->cpl;
-	if (ring) {
-		ring += page << PAGE_SHIFT;
-		pfn = is_vmalloc_addr(ring) ? vmalloc_to_pfn(ring) :
-					      PHYS_PFN(virt_to_phys(ring));
-	}
-	ret = vmf_insert_pfn(vmf->vma, vmf->address, pfn);
-	mutex_unlock(&q->map_lock);
-	return ret;
-}
-
-static const struct gl_mapping_ops gl_queue_mapping_ops = {
-	.open = gl_queue_vma_open,
-	.close = gl_queue_vma_close,
-	.mmap = gl_queue_vma_mmap,
-	.fault = gl_queue_vma_fault,
-	.read_only = true,
-	.outlives_card = true,
-};
-
-static void gl_queue_free_rings(struct gl_queue *q)
-{
-	struct device *dev = gl_dev(q->card);
-
-	if (q->ring)
-		dma_free_coherent(dev, q->entries * sizeof(*q->ring), q->ring,
-				  q->ring_dma);
-	if (q->cpl)
-		dma_free_coherent(dev, gl_queue_ring_bytes(q), q->cpl, q->cpl_dma);
-	q->ring = NULL;
-	q->cpl = NULL;
-}
-
-/*
- * The channel has stopped, and nobody submits: the DMA memory goes back. Who
- * has the ring mapped keeps a copy of it.
- */
-static void gl_queue_freeze(struct gl_queue *q, u64 base)
-{
-	size_t bytes = gl_queue_ring_bytes(q);
-	void *copy;
-
-	mutex_lock(&q->map_lock);
-	if (q->frozen) {
-		mutex_unlock(&q->map_lock);
-		return;
-	}
-	copy = vzalloc(bytes);
-	if (copy)
-		memcpy(copy, q->cpl, bytes);
-	q->copy = copy;
-	q->frozen = true;
-	mutex_unlock(&q->map_lock);
-	/* Faults see the copy from now on; what was mapped before goes. */
-	unmap_mapping_range(q->file->mapping, base << PAGE_SHIFT, bytes, 1);
-	gl_queue_free_rings(q);
-}
-
-/* ---- the calls ---- */
 
 static struct gl_queue *gl_queue_get(struct gl_file *file, u32 id)
 {
@@ -335,18 +34,6 @@ static struct gl_queue *gl_queue_get(struct gl_file *file, u32 id)
 		q = NULL;
 	rcu_read_unlock();
 	return q;
-}
-
-static int gl_queue_alloc_rings(struct gl_queue *q)
-{
-	struct device *dev = gl_dev(q->card);
-
-	q->slots = kvcalloc(q->entries, sizeof(*q->slots), GFP_KERNEL_ACCOUNT);
-	q->ring = dma_alloc_coherent(dev, q->entries * sizeof(*q->ring),
-				     &q->ring_dma, GFP_KERNEL_ACCOUNT);
-	q->cpl = dma_alloc_coherent(dev, gl_queue_ring_bytes(q), &q->cpl_dma,
-				    GFP_KERNEL_ACCOUNT);
-	return q->slots && q->ring && q->cpl ? 0 : -ENOMEM;
 }
 
 int gl_queue_create(struct gl_file *file, struct gigalock_queue_create *arg)
@@ -675,6 +362,11 @@ static int gl_queue_news(struct gl_queue *q, u32 seen, u32 *now)
 	return err ?: -ETIMEDOUT;
 }
 
+static bool gl_queue_woken(struct gl_queue *q, u32 seen)
+{
+	return READ_ONCE(q->reaped) != seen || READ_ONCE(q->stopped);
+}
+
 int gl_queue_wait(struct gl_file *file, struct gigalock_queue_wait *arg)
 {
 	ktime_t nap = ns_to_ktime(50 * NSEC_PER_USEC);
@@ -690,8 +382,11 @@ int gl_queue_wait(struct gl_file *file, struct gigalock_queue_wait *arg)
 	q = gl_queue_get(file, arg->id);
 	if (!q)
 		return -ENOENT;
-	if (q->irq)
-		nap = most = ms_to_ktime(250);	/* only if one gets lost */
+	/* An interrupt wakes us, unless it gets lost. */
+	if (q->irq) {
+		most = ms_to_ktime(250);
+		nap = most;
+	}
 	for (;;) {
 		ktime_t left = nap;
 
@@ -711,8 +406,8 @@ int gl_queue_wait(struct gl_file *file, struct gigalock_queue_wait *arg)
 		}
 		/* Without interrupts nobody wakes us but the end. */
 		err = wait_event_interruptible_hrtimeout(q->wait,
-			READ_ONCE(q->reaped) != arg->seen || READ_ONCE(q->stopped),
-			left);
+							 gl_queue_woken(q, arg->seen),
+							 left);
 		if (err && err != -ETIME) {
 			err = -EINTR;
 			break;

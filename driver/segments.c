@@ -5,18 +5,67 @@
  */
 #include <linux/math64.h>
 #include <linux/mm.h>
+#include <linux/slab.h>
 
 #include "gl.h"
 
 /* ---- walking what the device sees ---- */
 
+/*
+ * Finding a place in a long table step by step takes milliseconds: every so
+ * many entries it has a mark. One that can't be had costs time, nothing else.
+ */
+#define GL_MARK_EVERY	256
+
+struct gl_mark {
+	struct scatterlist *sg;
+	u64 offset;
+};
+
+static void gl_lock_mark(struct gl_lock *lock)
+{
+	u32 i, most = lock->sgt->nents / GL_MARK_EVERY;
+	struct scatterlist *s;
+	u64 offset = 0;
+
+	if (!most)
+		return;
+	lock->marks = kvmalloc_array(most, sizeof(*lock->marks),
+				     GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	if (!lock->marks)
+		return;
+	for_each_sgtable_dma_sg(lock->sgt, s, i) {
+		if (i && i % GL_MARK_EVERY == 0 && lock->nr_marks < most)
+			lock->marks[lock->nr_marks++] = (struct gl_mark){
+				.sg = s, .offset = offset,
+			};
+		offset += sg_dma_len(s);
+	}
+	lock->table_bytes += most * sizeof(*lock->marks);
+}
+
 void gl_lock_seek(struct gl_lock *lock, u64 offset, struct gl_pos *pos)
 {
+	u32 low = 0, high = lock->nr_marks;
+
 	pos->offset = offset;
 	pos->sg = NULL;
 	if (!lock->sgt)
 		return;
 	pos->sg = lock->sgt->sgl;
+	/* Behind the last mark that isn't beyond it. */
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (lock->marks[middle].offset <= offset)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (low) {
+		pos->sg = lock->marks[low - 1].sg;
+		pos->offset -= lock->marks[low - 1].offset;
+	}
 	while (pos->offset >= sg_dma_len(pos->sg)) {
 		pos->offset -= sg_dma_len(pos->sg);
 		pos->sg = sg_next(pos->sg);
@@ -122,5 +171,7 @@ int gl_lock_verify(struct gl_lock *lock, struct gl_fail *fail)
 	}
 	lock->segments = min_t(u64, count.segments, U32_MAX);
 	lock->longest = count.longest;
+	if (lock->sgt)
+		gl_lock_mark(lock);
 	return gl_lock_check_node(lock, fail);
 }
