@@ -298,7 +298,7 @@ def pool(rng: random.Random, d: Draw) -> None:
     d.strategy = "pool"
     d.ram_mib = rng.choice((1536, 2048))
     d.bytes = rng.choice((256 * MIB, 512 * MIB))
-    d.driver_params.append(f"pool_bytes={_near(rng, d.bytes, 0.6, 1.6, 4 * MIB)}")
+    d.driver_params += [f"pool_bytes={_near(rng, d.bytes, 0.6, 1.6, 4 * MIB)}", "pool_count=1"]
     if rng.random() < 0.7:
         d.late = True
         d.fragmented = 200 * MIB

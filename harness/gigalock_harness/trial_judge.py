@@ -57,7 +57,6 @@ BY_REASON = {
     "nonpaged-pool": 34,
     "mapping-entries": 35,
     "pool-empty": 36,
-    "pool-small": 36,
 }
 
 # What a guest's kernel keeps of RAM, roughly: where it decides between causes it need not be near.

@@ -246,6 +246,40 @@ static int reserved(struct facts *f, struct verdict *v)
 	return MEMMAP_WRONG;
 }
 
+/*
+ * An empty pool could not be filled when the driver was loaded. Had a fresh
+ * machine had the range, the driver came too late.
+ */
+static int pool_empty(struct facts *f, const struct request *r, struct verdict *v)
+{
+	struct verdict late = *v;
+
+	late.reason = model_pool_reason(f);
+	switch (late.reason) {
+	case GIGALOCK_REASON_NO_FREE_RANGE:
+	case GIGALOCK_REASON_NO_FREE_BLOCK:
+		pages_runs(f, UINT64_MAX, false, 0, &late.runs);
+		if (!late.runs.known || late.runs.fresh >= r->bytes)
+			return LATE_ALLOCATION;
+		return no_range(f, r, &late);
+	case GIGALOCK_REASON_CMA_BUSY:
+		return LATE_ALLOCATION;
+	case GIGALOCK_REASON_NO_MEMORY:
+		return out_of_memory(f, r, &late) == MEMORY_PRESSURE ? LATE_ALLOCATION :
+		       RAM_BARELY_LARGER;
+	case GIGALOCK_REASON_RAM_TOO_SMALL:
+		return RAM_TOO_SMALL;
+	case GIGALOCK_REASON_NONPAGED_POOL:
+		return NONPAGED_POOL_BUDGET;
+	case GIGALOCK_REASON_BUDDY_LIMIT:
+		return buddy_limit(f, v);
+	default:
+		verdict_look(v, "dmesg | grep 'gigalock: pool': whether one was asked for, and "
+			     "whether it was had");
+		return 0;
+	}
+}
+
 static int address_space(struct facts *f, const struct request *r, struct verdict *v)
 {
 	bool narrow = r->process_bits ? r->process_bits == 32 : f->process32;
@@ -327,8 +361,7 @@ static int of_reason(struct facts *f, const struct request *r, struct verdict *v
 	case GIGALOCK_REASON_RESERVED_SMALL:
 		return reserved(f, v);
 	case GIGALOCK_REASON_POOL_EMPTY:
-	case GIGALOCK_REASON_POOL_SMALL:
-		return LATE_ALLOCATION;
+		return pool_empty(f, r, v);
 	case GIGALOCK_REASON_HUGETLB_SIZE:
 		return NO_1G_PAGES;
 	case GIGALOCK_REASON_HUGETLB_POOL:
@@ -345,7 +378,9 @@ static int of_reason(struct facts *f, const struct request *r, struct verdict *v
 void cause_decide(struct facts *f, const struct request *r, struct verdict *v)
 {
 	v->cause = of_reason(f, r, v);
-	if (!v->cause) {
+	/* Plain enough without a cause: a pool that was made too small. */
+	if (!v->cause && v->reason != GIGALOCK_REASON_POOL_SMALL &&
+	    v->reason != GIGALOCK_REASON_POOL_EMPTY) {
 		v->certain = false;
 		verdict_look(v, "the failure's own text: gigalock failures");
 	}

@@ -282,6 +282,8 @@ void model_hugetlb(struct facts *f, const struct request *r, struct verdict *v);
 void model_chunked(struct facts *f, const struct request *r, struct verdict *v);
 void model_reserved(struct facts *f, const struct request *r, struct verdict *v);
 void model_pool(struct facts *f, const struct request *r, struct verdict *v);
+/* The reason that filling the pool ended with; 0: it did not, or is not known. */
+uint32_t model_pool_reason(struct facts *f);
 void model_dmabuf(struct facts *f, const struct request *r, struct verdict *v);
 
 /* Parts that several models share (model-common.c). */

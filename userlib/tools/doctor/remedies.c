@@ -204,8 +204,8 @@ static void early(struct list *l)
 				    "the memory is taken from boot on, used or not", "%s", "");
 
 	command(remedy, "echo gigalock > /etc/modules-load.d/gigalock.conf");
-	command(remedy, "echo options gigalock pool_bytes=%s > /etc/modprobe.d/gigalock.conf",
-		PLAIN(l->r->bytes));
+	command(remedy, "echo options gigalock pool_bytes=%s pool_count=1 > "
+		"/etc/modprobe.d/gigalock.conf", PLAIN(l->r->bytes));
 	command(remedy, "reboot   # then: gigalock lock --strategy pool");
 }
 
@@ -254,7 +254,7 @@ static void module_with(struct list *l, const char *cost, const char *format, ..
 	vsnprintf(value, sizeof(value), format, args);
 	va_end(args);
 	remedy = add(l, "module-parameter", cost, "%s", value);
-	command(remedy, "modprobe -r gigalock && modprobe gigalock '%s'", value);
+	command(remedy, "modprobe -r gigalock && modprobe gigalock %s", value);
 }
 
 static void limit(struct list *l, const char *name, char letter, const char *systemd)
@@ -580,6 +580,9 @@ unsigned int remedies_for(struct facts *f, const struct request *r,
 	for_ranges(&l);
 	for_reservations(&l);
 	for_process(&l);
+	if (v->reason == GIGALOCK_REASON_POOL_SMALL || v->reason == GIGALOCK_REASON_POOL_EMPTY)
+		module_with(&l, "that memory is taken while the driver is loaded",
+			    "pool_bytes=%s pool_count=1", PLAIN(r->bytes));
 	if (!v->cause) {
 		other_strategies(&l);
 		smaller(&l);
