@@ -13,7 +13,10 @@ STARTED := $(shell date +%s)
 # "Clean" is a machine whose cache never held what we build.
 CLEAN  := $(if $(wildcard $(GIGALOCK_CACHE)/*),,--clean)
 
-# Tests that need no guest, then tests that boot them; both by pytest.
+# Tests that need no guest, then tests that boot them; both by pytest. KERNEL_TESTS
+# are those that say something about a kernel: they run in guests of each.
+KERNEL_TESTS ?= $(patsubst $(TOP)/%,%,$(wildcard $(TOP)/harness/tests/test_boot.py \
+	$(TOP)/harness/tests/test_driver*.py $(TOP)/userlib/tests/test_in_guest*.py))
 TESTS  ?= qemu-dev/tests guest-image/tests userlib/tests harness/tests
 JOBS   ?= 2
 
@@ -51,7 +54,7 @@ $(shell mkdir -p $(TMPDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deps all kernel device driver userlib programs image demo matrix test test-full \
+.PHONY: help deps all kernel device driver userlib programs image kernels demo matrix test test-kernels test-full \
 	shell bench qemu-intree qtest coverage lint clean distclean
 
 help:		## this list
@@ -97,6 +100,13 @@ test: all	## run every test: units, device, library, guests (15 minutes at most)
 
 test-full: test	## make test, then what it leaves out: debootstraps of Debian 12 and 13
 	@$(PYTHON) -m pytest -p no:cacheprovider -m full -o timeout=14400 $(TOP)/harness/tests
+
+kernels: deps	## build for every kernel of guest-image/kernels.list
+	@$(PYTHON) $(TOP)/scripts/test-kernels $(addprefix --kernel ,$(KERNEL_ASKED)) --build-only
+
+test-kernels: all	## run the guest tests on every kernel: a table (KERNEL=lab: on that one)
+	@$(PYTHON) $(TOP)/scripts/test-kernels --jobs $(JOBS) $(addprefix --kernel ,$(KERNEL_ASKED)) \
+		$(if $(filter command line,$(origin TESTS)),$(TESTS),$(KERNEL_TESTS))
 
 shell: all	## a prompt in a guest: RAM=2G, DRIVER=path/to/other.ko, DEVICE_OPTS=...
 	@$(PYTHON) -m gigalock_harness shell $(if $(RAM),--ram $(RAM)) $(if $(DRIVER),--driver $(abspath $(DRIVER))) \
