@@ -54,8 +54,8 @@ $(shell mkdir -p $(TMPDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deps all kernel device driver userlib programs image kernels demo matrix test test-kernels test-full \
-	shell bench qemu-intree qtest coverage lint clean distclean
+.PHONY: help deps all kernel device driver userlib programs image demo matrix doctor-trial test test-full \
+	shell bench qemu-intree qtest coverage docs lint clean distclean
 
 help:		## this list
 	@echo "gigalock: lock large DMA buffers, see why it fails, without hardware"
@@ -82,7 +82,7 @@ driver: kernel	## build gigalock.ko for the guest's kernel
 userlib: deps	## build the library, the tool and the examples
 	@$(MAKE) --no-print-directory -s -C $(TOP)/userlib all
 
-programs: deps	## build what scenarios run in their guests
+programs: userlib	## build what scenarios run in their guests
 	@$(MAKE) --no-print-directory -s -C $(TOP)/harness/guest
 
 image: driver userlib programs	## build the initramfs that guests boot
@@ -100,6 +100,10 @@ test: all	## run every test: units, device, library, guests (15 minutes at most)
 
 test-full: test	## make test, then what it leaves out: debootstraps of Debian 12 and 13
 	@$(PYTHON) -m pytest -p no:cacheprovider -m full -o timeout=14400 $(TOP)/harness/tests
+
+doctor-trial: all	## machines from a SEED=, DRAWS= of them: what the doctor says, then what happens
+	@$(PYTHON) -m gigalock_harness.trial --out $(BUILD)/trial --seed $(or $(SEED),1) \
+		--draws $(or $(DRAWS),200)
 
 kernels: deps	## build for every kernel of guest-image/kernels.list
 	@$(PYTHON) $(TOP)/scripts/test-kernels $(addprefix --kernel ,$(KERNEL_ASKED)) --build-only
@@ -123,6 +127,9 @@ qtest: deps	## the device's tests in C, in that QEMU
 
 coverage: deps	## how much of the device those tests reach
 	@$(MAKE) --no-print-directory -C $(TOP)/qemu-dev coverage
+
+docs:		## write docs/failures.md from the causes and their scenarios
+	@$(PYTHON) -m gigalock_harness docs
 
 lint: kernel	## every style and static check; clean, always
 	@$(TOP)/scripts/lint

@@ -19,11 +19,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from . import console as console_rules
-from . import doctor, prepare, toolcall
+from . import doctor, prepare, slicecrc, toolcall
 from .agent import CommandResult
 from .cells import RLIMITS, UNLIMITED, Cell
 from .guest import TAINT_BAD, Guest, GuestConfig, GuestError, GuestHang, GuestPanic, QemuDied
-from .machine import boots_in_template
+from .machine import PROGRAMS, boots_in_template
 from .outcome import FAIL, SKIP, Move, Outcome
 from .places import TOP, host_tool
 from .sizes import KIB, MIB, format_size, parse_size
@@ -254,11 +254,9 @@ class CellRunner:
         if self.cell.expect.cause is None:
             return
         self._enter("doctor")
-        words = [self.cell.request_options(), *DOCTOR_WORDS.get(self.cell.program, ())]
+        words = f"doctor {self.cell.request_options()} {PROGRAMS[self.cell.program][1]}".strip()
         guest.put_file(json.dumps(self.outcome.failure).encode(), FAILURE_FILE)
-        answer = self._tool(
-            guest, f"doctor {' '.join(words)} --failure {FAILURE_FILE}", program="gigalock"
-        )
+        answer = self._tool(guest, f"{words} --failure {FAILURE_FILE}", program="gigalock")
         self.outcome.diagnosis = doctor.read(answer)
 
     # -- the guest as the scenario wants it -----------------------------------
@@ -318,7 +316,7 @@ class CellRunner:
             self._on_phase(self.cell, self._phase[0], lines[-1].split(": ", 2)[-1][:80])
 
     def _tool(self, guest: Guest, arguments: str, program: str | None = None) -> Answer:
-        program = program or self.cell.program
+        program = PROGRAMS[program or self.cell.program][0]
         result = self._command(guest, f"{self._limited()}{program} --json {arguments}")
         return toolcall.read(result.code, result.stdout, result.stderr)
 
@@ -328,9 +326,11 @@ class CellRunner:
         request = replace(self.cell, bytes=size).request_options()
         # --no-crc: the guest need not compute what the checksum must be, this host does,
         # meanwhile.
-        if self._templates is not None:
+        by_device = self.cell.check == "device"
+        if self._templates is not None and not by_device:
             toolcall.host_crc_ahead(host_tool(), size, seed, self.cell.step_seconds)
-        answer = self._tool(guest, f"xfer --no-crc {request} --seed {seed}")
+        how = "--check device" if by_device else "--no-crc"
+        answer = self._tool(guest, f"xfer {how} {request} --seed {seed}")
         if answer.code in (toolcall.EXIT_USAGE, toolcall.EXIT_NO_DEVICE):
             raise ToolError(f"the tool refused: {answer.data.get('error')!r:.200}")
         failure = answer.failure()
@@ -366,7 +366,10 @@ class CellRunner:
             answer.crc("crc_from_card"),
             backing=answer.data.get("backing"),
         )
-        move.crc_host = toolcall.host_crc(host_tool(), size, seed, self.cell.step_seconds)
+        if by_device:
+            move.crc_host = slicecrc.crc32c(size, seed)
+        else:
+            move.crc_host = toolcall.host_crc(host_tool(), size, seed, self.cell.step_seconds)
         if answer.code == toolcall.EXIT_DIFFERENT or not move.verified:
             first = answer.data.get("first_difference")
             self.outcome.fail(
@@ -504,10 +507,6 @@ class CellRunner:
                 f"at most {format_size(expect.largest_max)} should lock, "
                 f"but {format_size(largest)} did",
             )
-
-
-# What tells the doctor of another kind of request than the tool's own.
-DOCTOR_WORDS = {"gl-32": ("--process-bits 32",), "gl-uring": ("--io-uring",)}
 
 
 def guest_config(cell: Cell, room_for_card: bool = False) -> GuestConfig:

@@ -157,6 +157,12 @@ def parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--no-templates", action="store_true", help="boot a fresh guest for each cell")
     sub = commands.add_parser(
+        "docs",
+        help="write docs/failures.md",
+        description="Write docs/failures.md from the causes and their scenarios.",
+    )
+    sub.add_argument("--check", action="store_true", help="only say whether it is up to date")
+    sub = commands.add_parser(
         "validate",
         help="check scenario files without running them",
         description="Check scenario files without running them.",
@@ -185,6 +191,10 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if arguments.command == "validate":
             return validate(arguments.files)
+        if arguments.command == "docs":
+            from . import failuresdoc
+
+            return failuresdoc.run(arguments.check)
         if arguments.command == "matrix":
             from . import catalogue
 

@@ -29,13 +29,20 @@ _CGROUP = re.compile(r"[a-z0-9]+(\.[a-z0-9]+)+", re.ASCII)
 # Options of the request, as the tool and the doctor have them: how each is written.
 SIZES = ("max-segment",)
 NUMBERS = {"address-width": (12, 64), "node": (0, 1023), "region": (0, 255)}
-FLAGS = ("small-table", "entry-per-page", "no-user-map")
+FLAGS = ("small-table", "entry-per-page", "no-map")
 WORDS = {
     "page-size": ("2M", "1G"),
-    "memory": ("anonymous", "readonly", "io", "file", "hugetlb", "memfd"),
+    "memory": ("anonymous", "readonly", "io"),
     "direction": ("to-card", "from-card", "both"),
 }
-PROGRAMS = ("gigalock", "gl-32", "gl-uring")
+# Who asks: a name for the scenario, its command in the guest, and what the doctor is told of it.
+_TESTS = "/usr/lib/gigalock/tests"
+PROGRAMS = {
+    "gigalock": ("gigalock", ""),
+    "gl-user": (f"{_TESTS}/gl-user", ""),
+    "gl-uring": (f"{_TESTS}/gl-user --io-uring", "--io-uring"),
+    "gl-32": (f"{_TESTS}/gl-32", "--process-bits 32"),
+}
 
 
 def ram(table: Table, value: object, key: str = "ram") -> int:

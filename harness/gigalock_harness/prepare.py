@@ -48,10 +48,10 @@ def command(step: Step) -> str:
         # Held by a process in the background, which says in its first line how it went.
         return (
             f"gigalock --json lock --size {step.size} --strategy {step.strategy} --no-touch "
-            "--hold 86400 >/run/held.$$ 2>&1 & "
+            "--hold 86400 >/run/held.$$ 2>/run/held.said & "
             "n=0; until grep -q . /run/held.$$; do n=$((n+1)); [ $n -lt 600 ] || exit 1; "
             "usleep 100000; done; "
-            "grep -q '\"ok\":true' /run/held.$$ || { cat /run/held.$$ >&2; exit 1; }"
+            "grep -q '\"ok\":true' /run/held.$$ || { cat /run/held.$$ /run/held.said >&2; exit 1; }"
         )
     words = [TOOL, step.kind]
     if step.size:

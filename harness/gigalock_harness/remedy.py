@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from . import prepare
 from .cells import RLIMITS, UNLIMITED, Cell, Remedy, Step
 from .machine import MIN_RAM
 from .sizes import MIB, parse_size
@@ -101,9 +102,10 @@ def _ram(cell: Cell, value: str) -> Cell:
         raise RemedyError(str(error)) from None
     if size < MIN_RAM or size % (2 * MIB):
         raise RemedyError(f"ram {value:.40} must be a multiple of 2M, 64M or more")
-    if cell.nodes_mib:
-        raise RemedyError("the guest's RAM is divided into nodes")
-    return replace(cell, ram_mib=size // MIB)
+    mib, nodes = size // MIB, len(cell.nodes_mib)
+    if nodes and (len(set(cell.nodes_mib)) > 1 or mib % (2 * nodes)):
+        raise RemedyError(f"ram {value:.40} can't be divided like the guest's nodes")
+    return replace(cell, ram_mib=mib, nodes_mib=(mib // nodes,) * nodes if nodes else ())
 
 
 def _strategy(cell: Cell, value: str) -> Cell:
@@ -174,9 +176,9 @@ def _size(cell: Cell, value: str) -> Cell:
 
 # What holds memory in a prepared guest, and how it lets go.
 FREE = {
-    "tmpfs": "gl-prepare free",
-    "locks": "kill $(pidof gigalock) && sleep 0.2",
-    "cma": "kill $(cat /run/hold-cma.pid) && sleep 0.2",
+    "tmpfs": f"{prepare.TOOL} free",
+    "locks": "kill $(pidof gigalock) && sleep 0.5",
+    "cma": "kill $(cat /run/hold-cma.pid) && sleep 0.5",
 }
 
 
