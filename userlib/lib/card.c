@@ -134,6 +134,7 @@ int glk_card_open(const char *device, struct glk_card **out,
 		goto fail_info;
 	}
 	card->strategies = info.strategies;
+	memcpy(card->bus, info.bus, sizeof(info.bus));
 	pthread_mutex_init(&card->mutex, NULL);
 	atomic_init(&card->refs, 1);
 	*out = card;
@@ -206,6 +207,25 @@ int64_t glk_card_failure_seq(struct glk_card *card)
 	int ret = glk_card_info(card, &info);
 
 	return ret ? ret : (int64_t)info.failures;
+}
+
+bool glk_module_has(const char *sys, const char *bus, const char *parameter)
+{
+	char path[300], value[8] = "";
+	FILE *file;
+	size_t got;
+
+	snprintf(path, sizeof(path),
+		 "%s/bus/pci/devices/%s/driver/module/parameters/%s", sys, bus,
+		 parameter);
+	file = fopen(path, "re");
+	if (!file)
+		return true;
+	got = fread(value, 1, sizeof(value) - 1, file);
+	fclose(file);
+	value[got] = 0;
+	value[strcspn(value, "\n")] = 0;
+	return *value && strcmp(value, "(null)") != 0 && strcmp(value, "0") != 0;
 }
 
 int glk_card_set_eventfd(struct glk_card *card, int fd)

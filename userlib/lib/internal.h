@@ -126,6 +126,7 @@ struct glk_card {
 	struct glk_xfer *xfers;	/* submitted, not reaped */
 	char *device;
 	uint32_t strategies;	/* bitmap, of the driver */
+	char bus[33];
 };
 
 struct glk_lock {
@@ -148,6 +149,10 @@ struct glk_lock {
 
 struct glk_card *glk_card_get(struct glk_card *card);
 void glk_card_put(struct glk_card *card);
+
+/* Was the driver's module loaded with this parameter set? @sys is "/sys", or a
+ * test's folder. When it can't be told: yes. */
+bool glk_module_has(const char *sys, const char *bus, const char *parameter);
 
 /* ioctl() as 0 or a negative errno. */
 int glk_ioctl(int fd, unsigned long request, void *arg);

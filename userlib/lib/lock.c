@@ -369,6 +369,10 @@ static bool auto_tries(const struct glk_card *card,
 
 	if (!(card->strategies & UINT32_C(1) << strategy))
 		return false;
+	if (strategy == GIGALOCK_STRATEGY_RESERVED)
+		return glk_module_has("/sys", card->bus, "reserved");
+	if (strategy == GIGALOCK_STRATEGY_POOL)
+		return glk_module_has("/sys", card->bus, "pool_count");
 	if (strategy != GIGALOCK_STRATEGY_HUGETLB)
 		return true;
 	/* Huge pages were set aside for someone. If we may have them, it shows. */
