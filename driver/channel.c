@@ -194,6 +194,8 @@ void gl_chan_kill(struct gl_chan *chan)
 {
 	mutex_lock(&chan->lock);
 	chan->dead = true;
+	if (chan->user->halt)
+		chan->user->halt(chan);
 	gl_chan_stop(chan);
 	chan->user->stopped(chan);
 	wake_up_all(&chan->idle);
@@ -205,6 +207,8 @@ void gl_chan_rest(struct gl_chan *chan)
 {
 	mutex_lock(&chan->lock);
 	chan->resting = true;
+	if (chan->user->halt)
+		chan->user->halt(chan);
 	gl_chan_stop(chan);
 	chan->user->stopped(chan);
 	mutex_unlock(&chan->lock);

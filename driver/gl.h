@@ -60,6 +60,7 @@
 struct seq_file;
 struct gl_card;
 struct gl_chan;
+struct gl_engine;
 struct gl_file;
 struct gl_lock;
 struct gl_mark;
@@ -128,6 +129,8 @@ struct dentry *gl_debugfs_dir(void);
  */
 struct gl_chan_user {
 	void (*reap)(struct gl_chan *chan);
+	/* About to be stopped; for a user that isn't held off by the lock. */
+	void (*halt)(struct gl_chan *chan);
 	/* Lost what was under way; the channel has been stopped. */
 	void (*stopped)(struct gl_chan *chan);
 	/* It may be used again. */
@@ -199,6 +202,11 @@ u64 gl_chan_bytes(struct gl_chan *chan);
 void gl_chan_reap(struct gl_chan *chan);
 void gl_card_reap(struct gl_card *card);
 
+/* ---- the kernel's dmaengine (dmaengine.c) ---- */
+
+void gl_engine_add(struct gl_card *card);
+void gl_engine_remove(struct gl_card *card);
+
 /* ---- channels that transfers share (share.c) ---- */
 
 extern const struct gl_chan_user gl_share_user;
@@ -232,6 +240,7 @@ struct gl_card {
 	u64 piece;			/* most bytes of a descriptor */
 	unsigned int nchan;
 	struct mutex take_lock;		/* who takes a channel for itself */
+	struct gl_engine *engine;	/* or NULL */
 	struct gl_chan chan[GL_MAX_CHANNELS];
 	atomic_t next_chan;
 	int nvec;

@@ -219,6 +219,7 @@ static int gl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	if (err)
 		goto stop;
 	pci_save_state(pdev);	/* for recovery from an error */
+	gl_engine_add(card);
 	dev_info(&pdev->dev, "%s: %u channels, %u address bits, %llu MiB of card memory\n",
 		 dev_name(&card->chr), card->nchan, card->addr_width,
 		 card->card_bytes >> 20);
@@ -243,6 +244,7 @@ static void gl_remove(struct pci_dev *pdev)
 	WRITE_ONCE(card->gone, true);
 	for (i = 0; i < card->nchan; i++)
 		gl_chan_kill(&card->chan[i]);
+	gl_engine_remove(card);
 	synchronize_srcu(&card->srcu);
 	gl_files_detach(card);
 	gl_pool_card_remove(card);

@@ -1,0 +1,689 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * One channel of the card for the kernel's dmaengine: memory to memory copies,
+ * and filling. Other drivers and dmatest may use it; our own files don't.
+ *
+ * Clients call in any context, so everything here is under a spinlock, and the
+ * channel's mutex is only for those who stop it: they first say halt(), and
+ * nobody touches its registers from then on.
+ *
+ * A client may hold the channel when the card goes. Its descriptors end with
+ * ABORTED, new ones are refused, and the memory stays until it lets go.
+ */
+#include <linux/dmaengine.h>
+#include <linux/interrupt.h>
+#include <linux/log2.h>
+#include <linux/moduleparam.h>
+#include <linux/slab.h>
+
+#include "gl.h"
+
+/* drivers/dma/dmaengine.h is not for modules out of the tree: cookies by hand. */
+
+static int dmaengine = -1;
+module_param(dmaengine, int, 0444);
+MODULE_PARM_DESC(dmaengine, "channel for the kernel's dmaengine: 0 none, 1 one, -1 one if the card has 4 or more (-1)");
+
+#define GL_ENGINE_AUTO		4	/* channels, from which one is given */
+#define GL_ENGINE_ENTRIES	256
+
+#if IS_ENABLED(CONFIG_DMA_ENGINE)
+
+/* What a client asked for. */
+struct gl_edesc {
+	struct dma_async_tx_descriptor txd;
+	struct list_head node;
+	u64 src;		/* address, or the pattern of a fill */
+	u64 dst;
+	u64 len;
+	u64 queued;
+	u64 bytes;		/* done */
+	u64 base;		/* BYTES register when it begins */
+	u16 op;
+	struct dmaengine_result result;
+};
+
+/* A chain in the ring. */
+struct gl_ebatch {
+	struct gl_edesc *d;
+	u32 descs;
+	u64 bytes;
+};
+
+struct gl_engine {
+	struct dma_device dma;
+	struct dma_chan chan;
+	struct gl_card *card;
+	struct gl_chan *hw;
+	struct tasklet_struct tasklet;
+
+	spinlock_t lock;	/* all below; irqs off */
+	bool live;		/* the registers may be touched */
+	bool gone;		/* for good */
+	bool enabled;
+	struct gl_desc *ring;
+	struct gl_cpl *cpl;
+	dma_addr_t ring_dma;
+	dma_addr_t cpl_dma;
+	u32 entries;
+	u32 tail;
+	u32 done;
+	u32 cpl_seen;
+	u64 put_bytes;
+	struct gl_ebatch batch[GL_ENGINE_ENTRIES];
+	u32 first_batch;
+	u32 batches;
+	struct list_head submitted;	/* of gl_edesc, in order of their cookies */
+	struct list_head issued;
+	struct list_head in_ring;
+	struct list_head finished;	/* their callbacks are to be called */
+	struct list_head terminated;	/* to be freed once the card is quiet */
+};
+
+static struct gl_engine *gl_engine_of(struct dma_chan *chan)
+{
+	return container_of(chan, struct gl_engine, chan);
+}
+
+static struct gl_ebatch *gl_engine_batch(struct gl_engine *eng, u32 n)
+{
+	return &eng->batch[(eng->first_batch + n) % GL_ENGINE_ENTRIES];
+}
+
+/* ---- into the ring; under the spinlock ---- */
+
+static void gl_engine_enable(struct gl_engine *eng)
+{
+	memset(eng->cpl, 0, eng->entries * sizeof(*eng->cpl));
+	eng->tail = 0;
+	eng->done = 0;
+	eng->cpl_seen = 0;
+	eng->batches = 0;
+	eng->put_bytes = 0;
+	/* If it still runs, the card waits for itself. */
+	gl_chan_run(eng->hw, eng->ring_dma, eng->cpl_dma, eng->entries, true);
+	eng->enabled = true;
+}
+
+/* The next piece of @d, as long as the card takes it on both sides. */
+static u64 gl_engine_desc(struct gl_engine *eng, struct gl_edesc *d,
+			  struct gl_desc *desc)
+{
+	u64 boundary = eng->card->boundary;
+	u64 len = min(eng->card->piece, d->len - d->queued);
+	u64 dst = d->dst + d->queued;
+	u64 src = d->src;
+	u16 flags = 0;
+
+	if (boundary)
+		len = min(len, boundary - (dst & (boundary - 1)));
+	if (d->op == GL_OP_H2H) {
+		src += d->queued;
+		if (boundary)
+			len = min(len, boundary - (src & (boundary - 1)));
+	}
+	if (d->txd.flags & DMA_PREP_FENCE && !d->queued)
+		flags = GL_DESC_F_FENCE;
+	desc->op = cpu_to_le16(d->op);
+	desc->flags = cpu_to_le16(flags);
+	desc->cookie = cpu_to_le32(d->txd.cookie);
+	desc->src = cpu_to_le64(src);
+	desc->dst = cpu_to_le64(dst);
+	desc->len = cpu_to_le64(len);
+	d->queued += len;
+	return len;
+}
+
+static struct gl_edesc *gl_engine_next(struct gl_engine *eng)
+{
+	struct gl_edesc *d;
+
+	if (!list_empty(&eng->in_ring)) {
+		d = list_last_entry(&eng->in_ring, struct gl_edesc, node);
+		if (d->queued < d->len)
+			return d;
+	}
+	d = list_first_entry_or_null(&eng->issued, struct gl_edesc, node);
+	if (d) {
+		list_move_tail(&d->node, &eng->in_ring);
+		d->base = eng->put_bytes;
+	}
+	return d;
+}
+
+static void gl_engine_fill(struct gl_engine *eng)
+{
+	u32 most = eng->entries / 2;
+	struct gl_edesc *d;
+	bool any = false;
+
+	if (!eng->live || (list_empty(&eng->issued) && list_empty(&eng->in_ring)))
+		return;
+	if (!eng->enabled)
+		gl_engine_enable(eng);
+	while (eng->entries - (eng->tail - eng->done) >= most &&
+	       (d = gl_engine_next(eng))) {
+		struct gl_ebatch *batch = gl_engine_batch(eng, eng->batches);
+		struct gl_desc *desc = NULL;
+		u16 flags = GL_DESC_F_CPL;
+
+		*batch = (struct gl_ebatch){ .d = d };
+		while (batch->descs < most && d->queued < d->len) {
+			desc = &eng->ring[eng->tail & (eng->entries - 1)];
+			batch->bytes += gl_engine_desc(eng, d, desc);
+			eng->tail++;
+			batch->descs++;
+		}
+		/* Who polls needs none, unless others wait for room. */
+		if (d->txd.flags & DMA_PREP_INTERRUPT || d->queued < d->len ||
+		    eng->tail - eng->done > most)
+			flags |= GL_DESC_F_IRQ;
+		desc->flags |= cpu_to_le16(flags);
+		eng->put_bytes += batch->bytes;
+		eng->batches++;
+		any = true;
+	}
+	if (any)
+		gl_chan_ring(eng->hw, eng->tail);
+}
+
+/* ---- out of it; under the spinlock ---- */
+
+static void gl_engine_complete(struct gl_engine *eng, struct gl_edesc *d,
+			       enum dmaengine_tx_result result)
+{
+	d->result.result = result;
+	d->result.residue = min_t(u64, d->len - d->bytes, U32_MAX);
+	eng->chan.completed_cookie = d->txd.cookie;
+	list_move_tail(&d->node, &eng->finished);
+	tasklet_schedule(&eng->tasklet);
+}
+
+/* Put what is in the ring back, to begin again; the channel stops. */
+static void gl_engine_restart(struct gl_engine *eng)
+{
+	struct gl_edesc *d;
+
+	writel(0, eng->hw->regs + GL_CH_CTRL);
+	eng->enabled = false;
+	eng->batches = 0;
+	list_for_each_entry(d, &eng->in_ring, node) {
+		d->queued = 0;
+		d->bytes = 0;
+	}
+	list_splice_init(&eng->in_ring, &eng->issued);
+}
+
+static void gl_engine_abort(struct gl_engine *eng, struct list_head *list)
+{
+	while (!list_empty(list))
+		gl_engine_complete(eng, list_first_entry(list, struct gl_edesc, node),
+				   DMA_TRANS_ABORTED);
+}
+
+static bool gl_engine_take(struct gl_engine *eng)
+{
+	bool any = false;
+
+	while (eng->live && eng->batches) {
+		struct gl_cpl *cpl = &eng->cpl[eng->cpl_seen & (eng->entries - 1)];
+		struct gl_ebatch *batch = gl_engine_batch(eng, 0);
+		struct gl_edesc *d = batch->d;
+		u32 status;
+
+		if (le32_to_cpu(READ_ONCE(cpl->seq)) != eng->cpl_seen + 1)
+			break;
+		/* The card writes seq last: read the rest after it. */
+		dma_rmb();
+		any = true;
+		eng->cpl_seen++;
+		eng->first_batch = (eng->first_batch + 1) % GL_ENGINE_ENTRIES;
+		eng->batches--;
+		eng->done += batch->descs;
+		status = le32_to_cpu(cpl->status);
+		d->bytes += min(le64_to_cpu(cpl->bytes), batch->bytes);
+		if (status || le32_to_cpu(cpl->cookie) != d->txd.cookie) {
+			gl_engine_complete(eng, d,
+					   status == GL_ERR_HOST_READ ?
+					   DMA_TRANS_READ_FAILED :
+					   status == GL_ERR_HOST_WRITE ?
+					   DMA_TRANS_WRITE_FAILED :
+					   DMA_TRANS_ABORTED);
+			gl_engine_restart(eng);
+			break;
+		}
+		if (d->bytes == d->len)
+			gl_engine_complete(eng, d, DMA_TRANS_NOERROR);
+	}
+	return any;
+}
+
+/* ---- the channel's user ---- */
+
+static void gl_engine_reap(struct gl_chan *chan)
+{
+	struct gl_engine *eng = chan->priv;
+	unsigned long flags;
+
+	spin_lock_irqsave(&eng->lock, flags);
+	if (!gl_engine_take(eng) && eng->live && eng->batches &&
+	    gl_chan_lost(eng->hw)) {
+		/* Halted or reset behind our back: the first one pays for it. */
+		gl_engine_complete(eng, list_first_entry(&eng->in_ring,
+							 struct gl_edesc, node),
+				   DMA_TRANS_ABORTED);
+		gl_engine_restart(eng);
+	}
+	gl_engine_fill(eng);
+	spin_unlock_irqrestore(&eng->lock, flags);
+}
+
+static void gl_engine_halt(struct gl_chan *chan)
+{
+	struct gl_engine *eng = chan->priv;
+	unsigned long flags;
+
+	spin_lock_irqsave(&eng->lock, flags);
+	gl_engine_take(eng);
+	eng->live = false;
+	eng->enabled = false;
+	spin_unlock_irqrestore(&eng->lock, flags);
+}
+
+static void gl_engine_stopped(struct gl_chan *chan)
+{
+	struct gl_engine *eng = chan->priv;
+	unsigned long flags;
+
+	spin_lock_irqsave(&eng->lock, flags);
+	eng->batches = 0;
+	gl_engine_abort(eng, &eng->in_ring);
+	if (chan->dead) {
+		eng->gone = true;
+		gl_engine_abort(eng, &eng->issued);
+		gl_engine_abort(eng, &eng->submitted);
+	}
+	spin_unlock_irqrestore(&eng->lock, flags);
+}
+
+static void gl_engine_wake(struct gl_chan *chan)
+{
+	struct gl_engine *eng = chan->priv;
+	unsigned long flags;
+
+	spin_lock_irqsave(&eng->lock, flags);
+	eng->live = !chan->dead;
+	gl_engine_fill(eng);
+	spin_unlock_irqrestore(&eng->lock, flags);
+}
+
+static const struct gl_chan_user gl_engine_user = {
+	.reap = gl_engine_reap,
+	.halt = gl_engine_halt,
+	.stopped = gl_engine_stopped,
+	.wake = gl_engine_wake,
+};
+
+/* ---- the client's side ---- */
+
+static void gl_engine_free_desc(struct gl_edesc *d)
+{
+	dma_descriptor_unmap(&d->txd);
+	kfree(d);
+}
+
+static void gl_engine_free_list(struct list_head *list)
+{
+	struct gl_edesc *d, *next;
+
+	list_for_each_entry_safe(d, next, list, node)
+		gl_engine_free_desc(d);
+}
+
+static void gl_engine_tasklet(struct tasklet_struct *t)
+{
+	struct gl_engine *eng = from_tasklet(eng, t, tasklet);
+	struct gl_edesc *d, *next;
+	unsigned long flags;
+	LIST_HEAD(list);
+
+	spin_lock_irqsave(&eng->lock, flags);
+	list_splice_init(&eng->finished, &list);
+	spin_unlock_irqrestore(&eng->lock, flags);
+	list_for_each_entry_safe(d, next, &list, node) {
+		struct dma_async_tx_descriptor *txd = &d->txd;
+
+		dma_descriptor_unmap(txd);
+		if (txd->callback_result)
+			txd->callback_result(txd->callback_param, &d->result);
+		else if (txd->callback)
+			txd->callback(txd->callback_param);
+		kfree(d);
+	}
+}
+
+static dma_cookie_t gl_engine_tx_submit(struct dma_async_tx_descriptor *txd)
+{
+	struct gl_edesc *d = container_of(txd, struct gl_edesc, txd);
+	struct gl_engine *eng = gl_engine_of(txd->chan);
+	unsigned long flags;
+	dma_cookie_t cookie;
+
+	spin_lock_irqsave(&eng->lock, flags);
+	cookie = eng->chan.cookie + 1;
+	if (cookie < DMA_MIN_COOKIE)
+		cookie = DMA_MIN_COOKIE;
+	eng->chan.cookie = cookie;
+	txd->cookie = cookie;
+	list_add_tail(&d->node, &eng->submitted);
+	if (eng->gone)
+		gl_engine_abort(eng, &eng->submitted);
+	spin_unlock_irqrestore(&eng->lock, flags);
+	return cookie;
+}
+
+static struct dma_async_tx_descriptor *
+gl_engine_prep(struct dma_chan *chan, u16 op, u64 src, u64 dst, size_t len,
+	       unsigned long flags)
+{
+	struct gl_engine *eng = gl_engine_of(chan);
+	struct gl_edesc *d;
+
+	if (!len || READ_ONCE(eng->gone))
+		return NULL;
+	d = kzalloc(sizeof(*d), GFP_NOWAIT | __GFP_NOWARN);
+	if (!d)
+		return NULL;
+	dma_async_tx_descriptor_init(&d->txd, chan);
+	d->txd.tx_submit = gl_engine_tx_submit;
+	d->txd.flags = flags;
+	INIT_LIST_HEAD(&d->node);
+	d->op = op;
+	d->src = src;
+	d->dst = dst;
+	d->len = len;
+	return &d->txd;
+}
+
+static struct dma_async_tx_descriptor *
+gl_engine_prep_memcpy(struct dma_chan *chan, dma_addr_t dst, dma_addr_t src,
+		      size_t len, unsigned long flags)
+{
+	return gl_engine_prep(chan, GL_OP_H2H, src, dst, len, flags);
+}
+
+static struct dma_async_tx_descriptor *
+gl_engine_prep_memset(struct dma_chan *chan, dma_addr_t dst, int value, size_t len,
+		      unsigned long flags)
+{
+	return gl_engine_prep(chan, GL_OP_FILL_HOST,
+			      (u8)value * 0x0101010101010101ULL, dst, len, flags);
+}
+
+static void gl_engine_issue_pending(struct dma_chan *chan)
+{
+	struct gl_engine *eng = gl_engine_of(chan);
+	unsigned long flags;
+
+	spin_lock_irqsave(&eng->lock, flags);
+	list_splice_tail_init(&eng->submitted, &eng->issued);
+	gl_engine_fill(eng);
+	spin_unlock_irqrestore(&eng->lock, flags);
+}
+
+/* Bytes of @cookie still to go; under the spinlock. */
+static u32 gl_engine_residue(struct gl_engine *eng, dma_cookie_t cookie)
+{
+	struct list_head *lists[] = { &eng->in_ring, &eng->issued, &eng->submitted };
+	struct gl_edesc *d;
+	unsigned int i;
+	u64 moved;
+	s64 since;
+
+	for (i = 0; i < ARRAY_SIZE(lists); i++) {
+		list_for_each_entry(d, lists[i], node) {
+			if (d->txd.cookie != cookie)
+				continue;
+			moved = d->bytes;
+			if (!i && eng->live) {
+				since = gl_chan_bytes(eng->hw) - d->base;
+				if (since > 0)
+					moved = clamp_t(u64, since, moved, d->len);
+			}
+			return min_t(u64, d->len - moved, U32_MAX);
+		}
+	}
+	return 0;
+}
+
+static enum dma_status gl_engine_tx_status(struct dma_chan *chan, dma_cookie_t cookie,
+					   struct dma_tx_state *state)
+{
+	struct gl_engine *eng = gl_engine_of(chan);
+	enum dma_status status;
+	unsigned long flags;
+	u32 residue = 0;
+
+	spin_lock_irqsave(&eng->lock, flags);
+	/* For those who poll instead of waiting for the callback. */
+	if (gl_engine_take(eng))
+		gl_engine_fill(eng);
+	status = dma_async_is_complete(cookie, chan->completed_cookie, chan->cookie);
+	if (status != DMA_COMPLETE && state)
+		residue = gl_engine_residue(eng, cookie);
+	dma_set_tx_state(state, chan->completed_cookie, chan->cookie, residue);
+	spin_unlock_irqrestore(&eng->lock, flags);
+	return status;
+}
+
+static int gl_engine_terminate_all(struct dma_chan *chan)
+{
+	struct gl_engine *eng = gl_engine_of(chan);
+	unsigned long flags;
+
+	spin_lock_irqsave(&eng->lock, flags);
+	/* The card gives up at once; that it has is synchronize()'s to see. */
+	if (eng->live && eng->enabled)
+		writel(0, eng->hw->regs + GL_CH_CTRL);
+	eng->enabled = false;
+	eng->batches = 0;
+	list_splice_tail_init(&eng->in_ring, &eng->terminated);
+	list_splice_tail_init(&eng->issued, &eng->terminated);
+	list_splice_tail_init(&eng->submitted, &eng->terminated);
+	spin_unlock_irqrestore(&eng->lock, flags);
+	return 0;
+}
+
+static void gl_engine_synchronize(struct dma_chan *chan)
+{
+	struct gl_engine *eng = gl_engine_of(chan);
+	struct gl_chan *hw = eng->hw;
+	unsigned long flags;
+	bool wait = false;
+	LIST_HEAD(list);
+
+	mutex_lock(&hw->lock);
+	spin_lock_irqsave(&eng->lock, flags);
+	/* If it has been enabled again, it was quiet in between. */
+	if (eng->live && !eng->enabled && hw->running) {
+		eng->live = false;
+		wait = true;
+	}
+	spin_unlock_irqrestore(&eng->lock, flags);
+	if (wait)
+		gl_chan_stop(hw);
+	spin_lock_irqsave(&eng->lock, flags);
+	if (wait) {
+		eng->live = !hw->dead;
+		eng->gone |= hw->dead;
+	}
+	list_splice_init(&eng->terminated, &list);
+	gl_engine_fill(eng);
+	spin_unlock_irqrestore(&eng->lock, flags);
+	mutex_unlock(&hw->lock);
+	gl_engine_free_list(&list);
+	tasklet_kill(&eng->tasklet);
+}
+
+static int gl_engine_alloc_chan(struct dma_chan *chan)
+{
+	struct gl_engine *eng = gl_engine_of(chan);
+
+	if (READ_ONCE(eng->gone))
+		return -ENODEV;
+	chan->cookie = DMA_MIN_COOKIE;
+	chan->completed_cookie = DMA_MIN_COOKIE;
+	return eng->entries;
+}
+
+static void gl_engine_free_chan(struct dma_chan *chan)
+{
+	gl_engine_terminate_all(chan);
+	gl_engine_synchronize(chan);
+}
+
+/* ---- the card comes and goes ---- */
+
+static void gl_engine_free_rings(struct gl_engine *eng)
+{
+	struct device *dev = gl_dev(eng->card);
+
+	if (eng->ring)
+		dma_free_coherent(dev, eng->entries * sizeof(*eng->ring), eng->ring,
+				  eng->ring_dma);
+	if (eng->cpl)
+		dma_free_coherent(dev, eng->entries * sizeof(*eng->cpl), eng->cpl,
+				  eng->cpl_dma);
+	eng->ring = NULL;
+	eng->cpl = NULL;
+}
+
+/* The last client has let go. */
+static void gl_engine_release(struct dma_device *dma)
+{
+	struct gl_engine *eng = container_of(dma, struct gl_engine, dma);
+	struct gl_card *card = eng->card;
+
+	tasklet_kill(&eng->tasklet);
+	kfree(eng);
+	put_device(&card->chr);
+}
+
+static void gl_engine_describe(struct gl_engine *eng)
+{
+	struct gl_card *card = eng->card;
+	struct dma_device *dma = &eng->dma;
+
+	dma->dev = gl_dev(card);
+	INIT_LIST_HEAD(&dma->channels);
+	eng->chan.device = dma;
+	list_add_tail(&eng->chan.device_node, &dma->channels);
+	dma_cap_set(DMA_MEMCPY, dma->cap_mask);
+	dma->device_prep_dma_memcpy = gl_engine_prep_memcpy;
+	if (card->ops & BIT(GL_OP_FILL_HOST)) {
+		dma_cap_set(DMA_MEMSET, dma->cap_mask);
+		dma->device_prep_dma_memset = gl_engine_prep_memset;
+	}
+	/* By name only, never for whoever wants any channel. */
+	dma_cap_set(DMA_PRIVATE, dma->cap_mask);
+	dma->copy_align = ilog2(card->align);
+	dma->fill_align = ilog2(card->align);
+	dma->directions = BIT(DMA_MEM_TO_MEM);
+	dma->residue_granularity = DMA_RESIDUE_GRANULARITY_BURST;
+	dma->device_alloc_chan_resources = gl_engine_alloc_chan;
+	dma->device_free_chan_resources = gl_engine_free_chan;
+	dma->device_tx_status = gl_engine_tx_status;
+	dma->device_issue_pending = gl_engine_issue_pending;
+	dma->device_terminate_all = gl_engine_terminate_all;
+	dma->device_synchronize = gl_engine_synchronize;
+	dma->device_release = gl_engine_release;
+}
+
+static int gl_engine_make(struct gl_card *card)
+{
+	struct gl_engine *eng = kzalloc(sizeof(*eng), GFP_KERNEL);
+	struct gl_chan *hw;
+	int err = -ENOMEM;
+
+	if (!eng)
+		return -ENOMEM;
+	eng->card = card;
+	eng->entries = min_t(u32, GL_ENGINE_ENTRIES, BIT(card->max_ring));
+	spin_lock_init(&eng->lock);
+	INIT_LIST_HEAD(&eng->submitted);
+	INIT_LIST_HEAD(&eng->issued);
+	INIT_LIST_HEAD(&eng->in_ring);
+	INIT_LIST_HEAD(&eng->finished);
+	INIT_LIST_HEAD(&eng->terminated);
+	tasklet_setup(&eng->tasklet, gl_engine_tasklet);
+	gl_engine_describe(eng);
+	eng->ring = dma_alloc_coherent(gl_dev(card), eng->entries * sizeof(*eng->ring),
+				       &eng->ring_dma, GFP_KERNEL);
+	eng->cpl = dma_alloc_coherent(gl_dev(card), eng->entries * sizeof(*eng->cpl),
+				      &eng->cpl_dma, GFP_KERNEL);
+	if (!eng->ring || !eng->cpl)
+		goto free;
+	/* Before anyone can ask for it. */
+	hw = gl_chan_take(card, &gl_engine_user, eng);
+	if (IS_ERR(hw)) {
+		err = PTR_ERR(hw);
+		goto free;
+	}
+	eng->hw = hw;
+	eng->live = true;
+	get_device(&card->chr);
+	err = dma_async_device_register(&eng->dma);
+	if (err)
+		goto give_back;
+	card->engine = eng;
+	return 0;
+give_back:
+	mutex_lock(&hw->lock);
+	gl_chan_give_back(hw);
+	mutex_unlock(&hw->lock);
+	put_device(&card->chr);
+free:
+	gl_engine_free_rings(eng);
+	kfree(eng);
+	return err;
+}
+
+/* The card works without it. */
+void gl_engine_add(struct gl_card *card)
+{
+	int err;
+
+	if (!dmaengine || (dmaengine < 0 && card->nchan < GL_ENGINE_AUTO) ||
+	    !(card->ops & BIT(GL_OP_H2H)))
+		return;
+	err = gl_engine_make(card);
+	if (err)
+		dev_warn(gl_dev(card), "no channel for the dmaengine: %d\n", err);
+}
+
+/* Its channel has been killed. */
+void gl_engine_remove(struct gl_card *card)
+{
+	struct gl_engine *eng = card->engine;
+
+	if (!eng)
+		return;
+	card->engine = NULL;
+	gl_engine_free_rings(eng);
+	/* With a client the rest goes when it does. */
+	dma_async_device_unregister(&eng->dma);
+}
+
+#else
+
+void gl_engine_add(struct gl_card *card)
+{
+	if (dmaengine > 0)
+		dev_warn(gl_dev(card), "this kernel has no dmaengine\n");
+}
+
+void gl_engine_remove(struct gl_card *card)
+{
+}
+
+#endif
