@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -140,6 +141,44 @@ BAD = [
     (["xfer", "--size", "1M", "--window", "0"], ["zero"]),
     (["xfer", "--size", "1M", "--timeout", "1e9"], ['"1e9"']),
     (["xfer", "--size", "1M", "--timeout", "9999999"], ["2000000"]),
+    (["lock", "--size", "1G", "--address-width", "23"], ["23", "24 to 64"]),
+    (["lock", "--size", "1G", "--address-width", "65"], ["65", "24 to 64"]),
+    (["xfer", "--size", "1G", "--address-width", "x"], ['"x"']),
+    (["lock", "--size", "1G", "--node", "4294967296"], ["4294967296", "4294967295"]),
+    (["limit", "--size", "1G", "--node", "-1"], ['"-1"']),
+    (["lock", "--size", "1G", "--max-segment", "4097"], ["4097", "multiple", "4096"]),
+    (["lock", "--size", "1G", "--max-segment", "0"], ["zero"]),
+    (["lock", "--size", "1G", "--page-size", "3M"], ["3145728", "power of two"]),
+    (["lock", "--size", "1G", "--page-size", "1K"], ["1024", "4096"]),
+    (["lock", "--size", "1G", "-S", "sg", "--page-size", "2M"], ["hugetlb", "not sg"]),
+    (["lock", "--size", "1G", "-S", "pool", "--region", "0"], ["reserved", "not pool"]),
+    (["lock", "--size", "1G", "-S", "reserved", "--region", "4294967296"], ["4294967295"]),
+    (["lock", "--size", "1G", "--lock-timeout", "-1"], ['"-1"', "seconds"]),
+    (["lock", "--size", "1G", "-S", "dmabuf"], ["--dmabuf", "go together"]),
+    (["lock", "--size", "1G", "-S", "sg", "--dmabuf", "system"], ["go together"]),
+    (["lock", "--size", "1G", "-S", "dmabuf", "--dmabuf", "magic"], ['"magic"', "udmabuf"]),
+    (["lock", "--size", "1G", "-S", "dmabuf", "--dmabuf", "fd:x"], ['"fd:x"']),
+    (["lock", "--size", "1G", "-S", "dmabuf", "--dmabuf", "heap:a/b"], ['"heap:a/b"']),
+    (["lock", "--size", "1G", "-S", "dmabuf", "--dmabuf", "export:dmabuf"], ["export:dmabuf"]),
+    (["limit", "--size", "1G", "-S", "dmabuf", "--dmabuf", "system"], ["nothing to search"]),
+    (["xfer", "--size", "1M", "--check", "magic"], ['"magic"', "host, device, none"]),
+    (["xfer", "--size", "1M", "--check", "device", "--no-verify"], ["--check none"]),
+    (["xfer", "--size", "1M", "--check", "device", "--no-crc"], ["--no-crc"]),
+    (["xfer", "--size", "1M", "--check", "device", "--offset", "4"], ["4", "multiple of 8"]),
+    (["xfer", "--size", "1M", "--check", "device", "--window", "9"], ["9", "multiple of 8"]),
+    (["xfer", "--size", "1M", "--check", "device", "--direction", "to-card"], ["not to-card"]),
+    (["xfer", "--size", "1M", "--no-map"], ["--check device or none"]),
+    (["xfer", "--size", "1M", "--queue", "15"], ["15", "16 to 65536"]),
+    (["xfer", "--size", "1M", "--queue", "131072"], ["131072", "16 to 65536"]),
+    (["xfer", "--size", "1M", "--piece", "4K"], ["--queue"]),
+    (["xfer", "--size", "1M", "--irq"], ["--queue"]),
+    (["bench", "--depth", "0"], ["0", "1 to 1024"]),
+    (["bench", "--depth", "1025"], ["1025", "1 to 1024"]),
+    (["bench", "--count", "0"], ["0", "1 to 100000000"]),
+    (["bench", "--calls", "--irq"], ["--calls"]),
+    (["bench", "--size", "127T"], ["address space"]),
+    (["io-uring"], ["--size is needed"]),
+    (["io-uring", "--size", "0"], ["zero"]),
     (["limit", "--size", "1G", "--resolution", "0"], ['"0"', "0.1%", "50%"]),
     (["limit", "--size", "1G", "--resolution", "60%"], ['"60%"']),
     (["limit", "--size", "1G", "--resolution", "nan"], ['"nan"']),
@@ -185,10 +224,17 @@ def test_no_command() -> None:
 def test_help_and_version() -> None:
     assert "gigalock 1.1" in run("--version").stdout
     text = run("--help").stdout
-    for command in ("info", "lock", "xfer", "limit", "failures", "pattern"):
+    for command in ("info", "lock", "xfer", "limit", "bench", "failures", "pattern", "io-uring"):
         assert f"  {command} " in text
         done = run(command, "--help")
         assert done.returncode == 0 and "--json" in done.stdout
+    page = (USERLIB / "man/gigalock.1").read_text().replace("\\-", "-")
+    for command in ("lock", "xfer", "limit", "bench", "io-uring", "pattern"):
+        said = run(command, "--help").stdout.partition("Options of every command")[0]
+        options = set(re.findall(r"(?<![\w-])--([a-z][a-z-]+)", said))
+        assert len(options) >= (13 if command in ("lock", "xfer", "limit", "bench") else 1)
+        missing = {o for o in options if f"Fl -{o}" not in page}
+        assert not missing, f"{command}: not in gigalock(1)"
 
 
 # -- no card ----------------------------------------------------------------------
@@ -199,6 +245,7 @@ COMMANDS = [
     ["lock", "--size", "1G"],
     ["xfer", "--size", "1G"],
     ["limit", "--size", "1G"],
+    ["bench"],
 ]
 
 
@@ -281,3 +328,31 @@ def test_full_stdout_is_an_error() -> None:
         )
     assert done.returncode == 1
     assert "No space left" in done.stderr
+
+
+# -- io_uring, which needs no card --------------------------------------------------
+
+
+def test_io_uring_registers_what_is_short() -> None:
+    said = run("io-uring", "--json", "--size", "64K")
+    answer = one_object(said.stdout)
+    failure = answer["failure"]
+    if isinstance(failure, dict) and failure["errno_name"] in ("ENOSYS", "EPERM"):
+        pytest.skip("no io_uring here")
+    assert said.returncode == 0 and answer["ok"] is True and failure is None
+
+
+def test_io_uring_refuses_what_is_long() -> None:
+    """Kernels before 7.3 take no more than 1 GiB, and not a page beyond."""
+    said = run("io-uring", "--json", "--size", str((1 << 30) + 4096))
+    failure = one_object(said.stdout)["failure"]
+    if failure is None:
+        assert int(os.uname().release.split(".")[0]) >= 7
+        return
+    assert isinstance(failure, dict)
+    if failure["errno_name"] in ("ENOSYS", "EPERM", "ENOMEM"):
+        pytest.skip(f"can't be tried here: {failure['errno_name']}")
+    assert said.returncode == 1 and failure["reason"] == "io-uring-buffer"
+    assert failure["stage"] == "pin" and failure["request"] == (1 << 30) + 4096
+    assert failure["limit"] == 1 << 30 and "1 GiB" in failure["text"]
+    assert run("io-uring", "--size", "1G").returncode == 0

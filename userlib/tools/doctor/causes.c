@@ -109,6 +109,8 @@ static uint64_t node_bytes(const struct facts *f, uint64_t node)
 	return sum * PAGE;
 }
 
+#define OF_A_FRESH_MACHINE MIB(64)	/* programs and files, at least */
+
 static int out_of_memory(struct facts *f, const struct request *r, struct verdict *v)
 {
 	bool user = v->strategy == GIGALOCK_STRATEGY_SG;
@@ -143,7 +145,10 @@ static int out_of_memory(struct facts *f, const struct request *r, struct verdic
 	}
 	verdict_number(v, "memory of programs (AnonPages)", f->anon, "bytes", "/proc/meminfo");
 	verdict_number(v, "files in memory (Shmem)", f->shmem, "bytes", "/proc/meminfo");
-	return room.given_back >= r->bytes ? MEMORY_PRESSURE : RAM_BARELY_LARGER;
+	/* What a machine holds that has just booted is not pressure. */
+	return room.given_back >= r->bytes &&
+	       room.given_back - room.bytes > OF_A_FRESH_MACHINE ?
+	       MEMORY_PRESSURE : RAM_BARELY_LARGER;
 }
 
 /* ---- physical ranges -------------------------------------------------------------------- */

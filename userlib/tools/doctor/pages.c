@@ -19,6 +19,7 @@
 #define BLOCK 512u		/* pages of a page block */
 #define LOWEST (MIB(16) / PAGE)
 #define AT_ONCE (64 * BLOCK)
+#define BEHIND_IMAGE MIB(4)	/* its first page tables follow it */
 #define FEW 16			/* fixed pages that merely spoil a block */
 
 /* linux/kernel-page-flags.h and fs/proc/page.c; the latter are the kernel's own. */
@@ -190,7 +191,7 @@ void pages_runs(struct facts *f, uint64_t limit, bool one_node, uint64_t node,
 			else
 				b.movable_zone = !strcmp(zone->name, "Movable");
 			b.other_node = one_node && zone && zone->node != node;
-			b.image = pfn * PAGE < f->kernel.end &&
+			b.image = pfn * PAGE < f->kernel.end + BEHIND_IMAGE &&
 				  (pfn + BLOCK) * PAGE > f->kernel.start;
 			look_at(&b, pfn, &t, runs);
 			runs->known = true;
