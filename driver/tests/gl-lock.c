@@ -7,7 +7,8 @@
  *
  *   strategy, direction, bytes, flags, width, node, max-segment, timeout, fd,
  *   region   fields of struct gigalock_lock; bytes and max-segment with K, M, G
- *   align    SG: start that many bytes behind a page boundary
+ *   align    SG, HUGETLB: start that many bytes behind a page boundary; the
+ *            memory is this program's
  *   touch=1  map it (unless flags say not to), check that it is all zero, write
  *            to it: "dirty" is the place of the first byte that was not zero
  *   times    lock and unlock that often
@@ -147,9 +148,11 @@ int main(int argc, char **argv)
 	fd = open("/dev/gigalock0", O_RDWR);
 	if (fd < 0)
 		bail("/dev/gigalock0");
-	if (want.strategy == GIGALOCK_STRATEGY_SG) {
+	if (want.strategy == GIGALOCK_STRATEGY_SG ||
+	    want.strategy == GIGALOCK_STRATEGY_HUGETLB) {
+		int huge = want.strategy == GIGALOCK_STRATEGY_HUGETLB ? MAP_HUGETLB : 0;
 		uint8_t *mem = mmap(NULL, want.bytes + align, PROT_READ | PROT_WRITE,
-				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+				    MAP_PRIVATE | MAP_ANONYMOUS | huge, -1, 0);
 
 		if (mem == MAP_FAILED)
 			bail("mmap");
