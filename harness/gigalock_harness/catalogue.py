@@ -103,6 +103,7 @@ def run(options: Options) -> int:
         figures.templates = [
             {"boot_s": round(one.boot_s, 3), "save_s": round(one.save_s, 3)} for one in store.made
         ]
+        figures.causes = causetable.to_json(outcomes)
         figures.absent = [
             {"scenario": one.name, "cause": one.cause, "kernel": a.kernel, "why": a.why}
             for one in chosen.scenarios
@@ -110,7 +111,7 @@ def run(options: Options) -> int:
         ]
         figures.goals += goals(outcomes, figures.total_s)
         written = write_results(options.out, outcomes, figures)
-        print("\n" + causetable.render(chosen.scenarios, outcomes), flush=True)
+        print("\n" + causetable.render(outcomes), flush=True)
         print(show(outcomes, figures, written), flush=True)
     return exit_code(outcomes, interrupts.count > 0)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from . import causes
 from .outcome import FAIL, PASS, SKIP, Outcome
-from .scenario import Scenario
 from .words import plain
 
 _MARK = {PASS: "ok", FAIL: "FAILED", SKIP: "skipped"}
@@ -29,19 +29,18 @@ class Row:
         return self.failing or self.shown
 
 
-def rows(scenarios: Sequence[Scenario], outcomes: Sequence[Outcome]) -> list[Row]:
+def rows(outcomes: Sequence[Outcome]) -> list[Row]:
     """The causes that the run had scenarios for."""
     known = causes.load()
-    by_cause = {one.name: one for one in scenarios if one.cause}
     table: dict[str, Row] = {}
     for outcome in outcomes:
-        one = by_cause.get(outcome.cell.scenario)
-        if one is None or one.cause is None or outcome.cell.fresh:
+        cell = outcome.cell
+        if not cell.shows or cell.fresh:
             continue
-        row = table.setdefault(one.cause, Row(known[one.cause].number, one.cause))
-        if one.cures:
+        row = table.setdefault(cell.shows, Row(known[cell.shows].number, cell.shows))
+        if cell.twin:
             row.cured.append(outcome)
-        elif outcome.cell.expect.outcome == "fails":
+        elif cell.expect.outcome == "fails":
             row.failing.append(outcome)
         else:
             row.shown.append(outcome)
@@ -70,10 +69,31 @@ def remedy(row: Row) -> str:
     return "; ".join(dict.fromkeys(str(one.cell.remedy) for one in row.cured)) or "-"
 
 
-def render(scenarios: Sequence[Scenario], outcomes: Sequence[Outcome]) -> str:
+def to_json(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """The same for the report."""
+    known = causes.load()
+    return [
+        {
+            "number": row.number,
+            "slug": row.slug,
+            "title": known[row.slug].title,
+            "symptom": known[row.slug].symptom,
+            "reason": reason(row),
+            "remedy": remedy(row),
+            "cells": [
+                {"name": one.cell.name, "status": one.status, "role": role}
+                for role, some in (("shown", row.shows), ("cured", row.cured))
+                for one in some
+            ],
+        }
+        for row in rows(outcomes)
+    ]
+
+
+def render(outcomes: Sequence[Outcome]) -> str:
     """The causes, then whatever went wrong."""
     lines = [("no", "cause", "shown", "reason", "cured", "by this remedy of the doctor's")]
-    for row in rows(scenarios, outcomes):
+    for row in rows(outcomes):
         lines.append(
             (
                 str(row.number),

@@ -476,6 +476,11 @@ class CellRunner:
                     "expectation",
                     f"should have at most {expect.segments_max} pieces, but has {pieces}",
                 )
+            if pieces < expect.segments_min:
+                outcome.fail(
+                    "expectation",
+                    f"should have at least {expect.segments_min} pieces, but has {pieces}",
+                )
             return
         if outcome.move is not None:
             outcome.fail(

@@ -25,6 +25,7 @@ class Expectation:
     cause: str | None = None  # what the doctor must say, and no other
     backing: str | None = None
     segments_max: int | None = None
+    segments_min: int = 0
 
     def describe(self) -> str:
         if self.outcome == "locks":
@@ -33,6 +34,8 @@ class Expectation:
                 text += f", backed by {self.backing}"
             if self.segments_max is not None:
                 text += f", in at most {self.segments_max} pieces"
+            if self.segments_min:
+                text += f", in at least {self.segments_min} pieces"
             return text
         text = "fails with " + " or ".join(self.reasons)
         if self.cause:
@@ -109,16 +112,22 @@ class Cell:
     program: str = "gigalock"
     search: bool = True  # for the largest size, when the request is refused
     check: str = "cpu"
-    twin: str = ""  # the scenario that this one cures
+    shows: str = ""  # the cause that its scenario is about
+    twin: str = ""  # the cell that this one cures
+    place: str = ""  # the twin's axes, where a remedy has changed them
     remedy: Remedy | None = None
     needs: tuple[str, ...] = ()
     fresh: bool = False  # booted, although there is a template
 
     @property
     def name(self) -> str:
-        ram = format_size(self.ram_mib * MIB)
         again = "-fresh" if self.fresh else ""
-        return f"{self.scenario}-{ram}-{self.kernel}-{self.strategy}{again}"
+        return f"{self.scenario}-{self.place or self.axes}{again}"
+
+    @property
+    def axes(self) -> str:
+        """Where in its scenario the cell stands."""
+        return f"{format_size(self.ram_mib * MIB)}-{self.kernel}-{self.strategy}"
 
     def device(self) -> str:
         """The card as an argument of QEMU's -device."""

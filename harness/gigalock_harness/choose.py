@@ -100,6 +100,7 @@ def choose(
                 continue
             wanted.add(cell.name)
     wanted |= {cell.twin for name in wanted if (cell := by_name[name]).twin}
+    wanted |= {cell.name for cell in by_name.values() if cell.twin in wanted}
     cells = [cell for one in scenarios for cell in one.cells if cell.name in wanted]
     if not cells:
         raise ScenarioError("no cell fits what was asked for")

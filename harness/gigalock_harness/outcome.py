@@ -148,6 +148,7 @@ class Outcome:
             "commands": self.commands,
             "reproduce": self.reproduce,
             "reproduce_guest": self.reproduce_guest,
+            "shows": self.cell.shows or None,
             "cause": self.diagnosis.cause if self.diagnosis else None,
             "expected_cause": self.cell.expect.cause,
             "evidence": self.diagnosis.evidence if self.diagnosis else [],

@@ -44,6 +44,8 @@ def _groups(cells: list[dict[str, Any]], titles: dict[str, str]) -> list[dict[st
     """A heat-map for each scenario and kernel: RAM across, strategies down."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for cell in cells:
+        if cell.get("shows") or cell.get("fresh"):
+            continue  # the table of causes has it
         groups.setdefault((cell["scenario"], cell["kernel"]), []).append(cell)
     result = []
     for (scenario, kernel), members in groups.items():
@@ -145,6 +147,8 @@ def render(data: dict[str, Any]) -> str:
         cell = _clean(raw)
         cell["id"] = f"cell-{number}"
         cell["label"] = f"{format_size(cell['ram_mib'] * MIB)} {cell['strategy']}"
+        if cell.get("shows") or cell.get("fresh"):
+            cell["label"] += f" {cell['name']}"
         cell["level"] = level(cell)
         cell["shown"] = cell["move"] or cell["largest"]
         cells.append(cell)
@@ -163,5 +167,6 @@ def render(data: dict[str, Any]) -> str:
         timeline=_timeline(cells),
         levels=range(LEVELS + 1),
         phase_names=_PHASE_NAMES,
+        ids={cell["name"]: cell["id"] for cell in cells},
         gib=GIB,
     )

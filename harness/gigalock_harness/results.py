@@ -63,6 +63,7 @@ class Figures:
     seed: int | None = None
     templates: list[dict[str, float]] = field(default_factory=list)
     absent: list[dict[str, str | None]] = field(default_factory=list)
+    causes: list[dict[str, Any]] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         data = asdict(self)

@@ -177,12 +177,13 @@ class _Reader(Source):
         if backing is not None:
             backing = table.one_of("backing", backing, BACKINGS)
         segments = table.number("segments_max", None, 1, 1 << 32)
+        fewest = table.number("segments_min", 0, 1, 1 << 32)
         if outcome == "locks" and (names or own or low is not None or high is not None):
             table.refuse(None, 'outcome "locks" takes no reason, cause, largest_min or largest_max')
         if outcome == "fails" and not names:
             table.refuse(None, 'outcome "fails" needs the key "reason"')
-        if outcome == "fails" and (backing or segments):
-            table.refuse(None, 'outcome "fails" takes no backing or segments_max')
+        if outcome == "fails" and (backing or segments or fewest):
+            table.refuse(None, 'outcome "fails" takes no backing, segments_min or segments_max')
         low = 0 if low is None else table.size("largest_min", low, 1, request)
         high = None if high is None else table.size("largest_max", high, 1, request)
         if high is not None and high < low:
@@ -192,7 +193,7 @@ class _Reader(Source):
         else:
             cause = None
         expectation = Expectation(
-            outcome, names, low, high, table.text("why"), cause, backing, segments
+            outcome, names, low, high, table.text("why"), cause, backing, segments, fewest
         )
         table.done()
         return selector, expectation
@@ -252,6 +253,7 @@ class _Reader(Source):
             **machine.request(request),
             **machine.limits(limits_table),
             "prepare": machine.steps(top.subs("prepare"), self.catalogue.strategies),
+            "shows": cause or "",
         }
         for table in (guest, request, limits_table):
             table.done()
@@ -293,9 +295,9 @@ class _Reader(Source):
         twin_path = self.path.parent / f"{given}.toml"
         if not _NAME.fullmatch(given) or not twin_path.is_file():
             top.refuse("cures", f'there is no scenario "{given}" ({twin_path})')
-        twin = load(twin_path)
-        if twin.cures:
+        if "cures" in _data(twin_path):
             top.refuse("cures", f'"{given}" is a cured scenario itself')
+        twin = load(twin_path)
         table = top.sub("remedy")
         kind = table.one_of("kind", table.take("kind", required=True), KINDS)
         remedy = Remedy(kind, table.text("value"))
@@ -324,6 +326,7 @@ class _Reader(Source):
                 expect=expect,
                 console=rules,
                 twin=cell.name,
+                place=cell.axes,
                 remedy=remedy,
                 boots=1,
                 **limits,
@@ -410,20 +413,8 @@ def _read(path: Path) -> str:
         ) from None
 
 
-def find(name: str) -> Path:
-    """The file of a scenario: a path, or the bare name of one in harness/scenarios/."""
-    for folder in (SCENARIOS, CATALOGUE):
-        if _NAME.fullmatch(name) and (known := folder / f"{name}.toml").is_file():
-            return known
-    return Path(name)
-
-
-def load(path: Path, axes: dict[str, list[str]] | None = None) -> Scenario:
-    """Read and check a scenario.
-
-    axes: lists from the command line; "ram", "strategy", "kernel" in place of the file's own,
-    "card" as KEY=VALUE over the file's.
-    """
+def _parsed(path: Path) -> tuple[dict[str, Any], str]:
+    """A file's data, and its text."""
     text = _read(path)
     try:
         data = tomllib.loads(text)
@@ -438,6 +429,28 @@ def load(path: Path, axes: dict[str, list[str]] | None = None) -> Scenario:
         raise ScenarioError(f"{path}: {error}") from None
     if _too_deep(data):
         raise ScenarioError(f"{path}: is nested too deeply; the limit is {MAX_DEPTH}")
+    return data, text
+
+
+def _data(path: Path) -> dict[str, Any]:
+    return _parsed(path)[0]
+
+
+def find(name: str) -> Path:
+    """The file of a scenario: a path, or the bare name of one in harness/scenarios/."""
+    for folder in (SCENARIOS, CATALOGUE):
+        if _NAME.fullmatch(name) and (known := folder / f"{name}.toml").is_file():
+            return known
+    return Path(name)
+
+
+def load(path: Path, axes: dict[str, list[str]] | None = None) -> Scenario:
+    """Read and check a scenario.
+
+    axes: lists from the command line; "ram", "strategy", "kernel" in place of the file's own,
+    "card" as KEY=VALUE over the file's.
+    """
+    data, text = _parsed(path)
     return _Reader(path, lines_of(text)).scenario(data, axes or {})
 
 
