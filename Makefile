@@ -26,7 +26,7 @@ LISTED := $(shell awk '/^[^\#]/ { print $$1 }' $(TOP)/guest-image/kernels.list)
 COMMA := ,
 KERNEL_ASKED := $(if $(filter command line,$(origin KERNEL)),$(KERNEL))
 WANTED := stock $(filter-out stock,$(filter $(LISTED),$(subst $(COMMA), ,$(KERNEL_ASKED))))
-ifneq ($(filter matrix,$(MAKECMDGOALS)),)
+ifneq ($(filter matrix bench,$(MAKECMDGOALS)),)
 # A list there, judged by the harness; the causes need both of these anyhow.
 WANTED := stock lab $(filter-out stock lab,$(WANTED))
 else ifneq ($(KERNEL_ASKED),)
@@ -117,6 +117,7 @@ shell: all	## a prompt in a guest: RAM=2G, DRIVER=path/to/other.ko, DEVICE_OPTS=
 		$(if $(KERNEL),--kernel $(KERNEL)) $(if $(DEVICE_OPTS),--device-opts $(DEVICE_OPTS))
 
 bench: all	## what is fast, beside what: build/bench/bench.json and a page (BENCH_ARGS="--only nvme")
+	@$(MAKE) --no-print-directory -s -C $(TOP)/harness/bench
 	@$(PYTHON) -m gigalock_harness bench $(BENCH_ARGS)
 
 qemu-intree: deps	## build QEMU with the device in it, with sanitizers (minutes, once)

@@ -226,7 +226,7 @@ def lab(
     ram = LOW + size
     args = ["-object", f"memory-backend-memfd,id=ram,size={ram},share=on"]
     args += ["-object", f"memory-backend-memfd,id=card,size={size},share=on"]
-    args += ["-machine", "memory-backend=ram", *extra]
+    args += ["-machine", "memory-backend=ram,max-ram-below-4g=2G", *extra]
     args += ["-device", "gigalock,id=gl0,addr=5,memdev=card"]
     if running:
         bios = setup.log_dir / "idle.bin"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from ..matrix import RESERVE_MIB, available_mib
 from ..sizes import GIB, KIB, MIB, format_size
 from . import Details, Group, Plot, Row, Series, Setup
-from .lab import ENTRIES, F_CPL, H2C, HOST, Descriptor, Lab, lab
+from .lab import F_CPL, H2C, HOST, Descriptor, Lab, lab
 
 SIZES = [4 * KIB << 2 * i for i in range(11)] + [8 * GIB]
 SPAN = 256 * MIB  # small ones are spread over that much: all of them out of the same caches
@@ -51,7 +51,7 @@ def one_size(card: Lab, size: int) -> float:
         work[-1] = (H2C, HOST, 0, card.size, F_CPL)
         card.put(0, work)
         return card.run(0, 1) * 1e9
-    count = max(1, min(SPAN // size, ENTRIES))
+    count = max(1, min(SPAN, card.size) // size)
     # A record each: a transfer that nobody hears of is none.
     card.put(0, [(H2C, HOST + i * size, i * size, size, F_CPL) for i in range(count)])
     return card.run(0, count) * 1e9 / count

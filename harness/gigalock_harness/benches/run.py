@@ -114,7 +114,8 @@ class Run:
 
     def _not_measured(self, group: Group, rows: Sequence[Row], why: str) -> None:
         why = plain(why.partition("\n")[0])[:300]
-        self.say(f"{group.title}: not measured: {why}")
+        for row in rows:
+            self.say(f"{row.name}: not measured: {why}")
         self.missing += [{"name": row.name, "why": why} for row in rows]
 
     def group(self, group: Group, number: int) -> None:
@@ -139,6 +140,8 @@ class Run:
         taken: dict[str, list[tuple[float, float | None]]] = {row.name: [] for row in group.rows}
         rows = list(group.rows)
         for turn in range(group.warm_up + self.rounds):
+            if not rows:
+                break
             counts = turn >= group.warm_up
             what = f"round {turn - group.warm_up + 1} of {self.rounds}" if counts else "warming up"
             self.say(f"{group.title}: {what}")
@@ -146,7 +149,7 @@ class Run:
                 try:
                     sample = row.sample(state)
                 except NotMeasured as error:
-                    self._not_measured(group, [row], f"{row.name}: {error}")
+                    self._not_measured(group, [row], str(error))
                     rows.remove(row)
                     done.add(row.name)
                     continue
