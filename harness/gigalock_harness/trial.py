@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,11 @@ from typing import Any
 from . import places, toolcall
 from .errors import GuestError
 from .guest import Guest, GuestConfig
-from .sizes import KIB, MIB
+from .sizes import KIB
 from .trial_draw import USER, Draw, draw
 from .trial_judge import Outcome, agrees, by_ram_alone, true_cause
 
-STEP_SECONDS = 300
+STEP_SECONDS = 900
 GROUP = "/sys/fs/cgroup/trial"
 PREPARE = "/usr/lib/gigalock/tests/gl-prepare"
 MOST_DRAWS = 100_000
@@ -67,7 +68,7 @@ def config(d: Draw) -> GuestConfig:
         kaslr=d.kaslr,
         load_driver=not d.late,
         driver_params=d.driver_params,
-        boot_timeout=120.0,
+        boot_timeout=240.0,
         **extra,
     )
 
@@ -82,7 +83,7 @@ def limited(d: Draw) -> str:
     if d.address_space is not None:
         words.append(f"ulimit -v {d.address_space // KIB} && ")
     if d.user:
-        words.append(f"exec setpriv --reuid={USER} --regid={USER} --clear-groups -- ")
+        words.append(f"exec /usr/bin/setpriv --reuid={USER} --regid={USER} --clear-groups -- ")
     return "".join(words)
 
 
@@ -153,14 +154,44 @@ def happen(d: Draw, guest: Guest) -> Outcome:
     return Outcome(False, true_cause(d, reason), found.integer("largest_bytes"), reason)
 
 
-def run_draw(d: Draw, ledger: Ledger, logs: Path) -> dict[str, Any]:
+class Alive:
+    """The guests that run, so that an interrupted trial leaves none behind."""
+
+    def __init__(self) -> None:
+        self._guests: set[Guest] = set()
+        self._lock = threading.Lock()
+        self.stopped = False
+
+    @contextlib.contextmanager
+    def guest(self, d: Draw, logs: Path) -> Iterator[Guest]:
+        guest = Guest(config(d), logs)
+        with self._lock:
+            if self.stopped:
+                raise GuestError("the trial was stopped")
+            self._guests.add(guest)
+        try:
+            with guest:
+                yield guest
+        finally:
+            with self._lock:
+                self._guests.discard(guest)
+
+    def stop(self) -> None:
+        with self._lock:
+            self.stopped = True
+            guests = list(self._guests)
+        for guest in guests:
+            guest.close()
+
+
+def run_draw(d: Draw, ledger: Ledger, logs: Path, alive: Alive) -> dict[str, Any]:
     """One machine, from boot to judgement."""
     result: dict[str, Any] = {"draw": d.to_json(), "machine": d.describe(), "error": None}
     predicted: Outcome | None = None
     happened: Outcome | None = None
     started = time.monotonic()
     try:
-        with Guest(config(d), logs / f"{d.number:04}") as guest:
+        with alive.guest(d, logs / f"{d.number:04}") as guest:
             prepare(d, guest)
             predicted, said = predict(d, guest)
             ledger.write(d.number, said)
@@ -259,30 +290,41 @@ def main(argv: list[str] | None = None) -> int:
     draws = [
         draw(args.seed, n, kernels, strategies) for n in range(args.first, args.first + args.draws)
     ]
-    ledger = Ledger(args.out / "predictions.jsonl")
-    admission, results = Admission(memory_mib()), []
+    ledger, alive = Ledger(args.out / "predictions.jsonl"), Alive()
+    admission, results = Admission(memory_mib()), list[dict[str, Any]]()
 
     def one(d: Draw) -> dict[str, Any]:
         with admission(d.ram_mib + 400):
-            return run_draw(d, ledger, args.out / "guests")
+            return run_draw(d, ledger, args.out / "guests", alive)
 
-    with ThreadPoolExecutor(args.jobs) as pool:
+    def note(result: dict[str, Any]) -> None:
+        results.append(result)
+        mark = "ok " if not result["differs"] else "NOT"
+        said = result["error"] or result["line"]
+        print(
+            f"{mark} {result['draw']['number']:4} {result['seconds']:6.1f} s  "
+            f"{result['machine']}: {said.splitlines()[0]}",
+            flush=True,
+        )
+        part = args.out / "trial.json.part"
+        part.write_text(json.dumps({"seed": args.seed, "results": results}, indent=1))
+        part.replace(args.out / "trial.json")
+
+    pool = ThreadPoolExecutor(args.jobs)
+    code = 0
+    try:
         for result in pool.map(one, draws):
-            results.append(result)
-            mark = "ok " if not result["differs"] else "NOT"
-            print(
-                f"{mark} {result['draw']['number']:4} {result['seconds']:6.1f} s  "
-                f"{result['machine']}: {result['error'] or result['line']}",
-                flush=True,
-            )
-            document = {"seed": args.seed, "results": results}
-            part = args.out / "trial.json.part"
-            part.write_text(json.dumps(document, indent=1), encoding="utf-8")
-            part.replace(args.out / "trial.json")
-    ledger.close()
+            note(result)
+    except KeyboardInterrupt:
+        print("stopped; what was done is in the report", file=sys.stderr)
+        code = 130
+    finally:
+        alive.stop()
+        pool.shutdown(cancel_futures=True)
+        ledger.close()
     print()
     print("\n".join(summary(results)))
-    return 0
+    return code
 
 
 if __name__ == "__main__":

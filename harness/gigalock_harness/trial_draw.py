@@ -223,10 +223,10 @@ def nodes(rng: random.Random, d: Draw) -> None:
 
 
 def fragmented(rng: random.Random, d: Draw) -> None:
-    d.ram_mib = rng.choice((1024, 1536, 2048))
+    d.ram_mib = rng.choice((512, 768, 1024))
     d.strategy = rng.choice(("contig-range", "contig-range", "contig-range", "sg"))
-    d.bytes = rng.choice((16 * MIB, 64 * MIB, 256 * MIB, 512 * MIB))
-    d.fragmented = rng.choice((d.ram_mib // 2, d.ram_mib // 4, 200)) * MIB
+    d.bytes = rng.choice((16 * MIB, 64 * MIB, 128 * MIB, 256 * MIB, 384 * MIB))
+    d.fragmented = rng.choice((d.ram_mib // 2, d.ram_mib // 4, 150)) * MIB
 
 
 def moved_kernel(rng: random.Random, d: Draw) -> None:
@@ -296,8 +296,8 @@ def reserved(rng: random.Random, d: Draw) -> None:
 
 def pool(rng: random.Random, d: Draw) -> None:
     d.strategy = "pool"
-    d.ram_mib = rng.choice((1536, 2048))
-    d.bytes = rng.choice((256 * MIB, 512 * MIB))
+    d.ram_mib = rng.choice((768, 1024))
+    d.bytes = rng.choice((128 * MIB, 256 * MIB))
     d.driver_params += [f"pool_bytes={_near(rng, d.bytes, 0.6, 1.6, 4 * MIB)}", "pool_count=1"]
     if rng.random() < 0.7:
         d.late = True

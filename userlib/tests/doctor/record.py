@@ -46,9 +46,7 @@ MACHINES = {
         strategy="coherent", kernel="lab", ram_mib=4096, cmdline=["cma=1200M"], card_bits=32
     ),
     "coherent-iommu": Draw(strategy="coherent", ram_mib=2048, iommu="intel"),
-    "coherent-iova": Draw(
-        strategy="coherent", ram_mib=4096, iommu="intel", card_bits=32, hold=GIB
-    ),
+    "coherent-iova": Draw(strategy="coherent", ram_mib=4096, iommu="intel", card_bits=32, hold=GIB),
     "contig-fresh": Draw(strategy="contig-range", ram_mib=1536),
     "contig-small-ram": Draw(strategy="contig-range", ram_mib=1200, bytes=1100 * MIB),
     "contig-fragmented": Draw(
