@@ -31,6 +31,7 @@ union gl_arg {
 	struct gigalock_cancel cancel;
 	struct gigalock_progress progress;
 	struct gigalock_failures failures;
+	struct gigalock_export export;
 	struct gigalock_eventfd eventfd;
 	struct gigalock_lock_stats lock_stats;
 	struct gigalock_queue_create queue_create;
@@ -189,6 +190,11 @@ static int gl_ioc_queue_destroy(struct gl_file *file, union gl_arg *u)
 	return gl_queue_destroy(file, u->queue_destroy.id);
 }
 
+static int gl_ioc_export(struct gl_file *file, union gl_arg *u)
+{
+	return gl_lock_export(file, &u->export);
+}
+
 struct gl_ioc {
 	u32 size;
 	u32 min_size;
@@ -213,6 +219,7 @@ static const struct gl_ioc gl_iocs[] = {
 						  record_size),
 	[_IOC_NR(GIGALOCK_IOC_EVENTFD)] = GL_IOC(gl_ioc_eventfd, gigalock_eventfd,
 						 reserved),
+	[_IOC_NR(GIGALOCK_IOC_EXPORT)] = GL_IOC(gl_ioc_export, gigalock_export, fd),
 	[_IOC_NR(GIGALOCK_IOC_LOCK_STATS)] = GL_IOC(gl_ioc_lock_stats,
 						    gigalock_lock_stats, mappings),
 	[_IOC_NR(GIGALOCK_IOC_QUEUE_CREATE)] = GL_IOC(gl_ioc_queue_create,
@@ -376,6 +383,11 @@ void gl_files_detach(struct gl_card *card)
 	unsigned long id;
 
 	mutex_lock(&card->files_lock);
+	/* Imports first: what they map may be another lock's, and go with it. */
+	list_for_each_entry(file, &card->files, node)
+		xa_for_each(&file->locks, id, lock)
+			if (lock->strategy->number == GIGALOCK_STRATEGY_DMABUF)
+				gl_lock_detach(lock);
 	list_for_each_entry(file, &card->files, node) {
 		unmap_mapping_range(file->mapping, 0, 0, 1);
 		gl_queues_detach(file);

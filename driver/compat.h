@@ -126,4 +126,11 @@ static inline bool gl_reserve_mem_find(const char *name, phys_addr_t *start,
 #endif
 }
 
+/* The name of a symbol namespace became a string in 6.13. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
+#define GL_IMPORT_DMA_BUF	MODULE_IMPORT_NS(DMA_BUF)
+#else
+#define GL_IMPORT_DMA_BUF	MODULE_IMPORT_NS("DMA_BUF")
+#endif
+
 #endif /* GIGALOCK_COMPAT_H */

@@ -247,6 +247,8 @@ struct gl_card {
 
 	struct mutex files_lock;	/* the list, and who takes DMA mappings away */
 	struct list_head files;
+	struct mutex exports_lock;	/* the list, and as above where only they hold a lock */
+	struct list_head exports;	/* of gl_export */
 	atomic_t locks;
 	atomic64_t locked_bytes;
 
@@ -368,6 +370,7 @@ struct gl_lock {
 	bool attached;			/* DMA mappings exist */
 	struct gl_mapping map;
 	atomic_t mappings;		/* user VMAs */
+	atomic_t exports;		/* as a dma-buf */
 	atomic_t inflight;		/* transfers not done */
 
 	/* What its transfers did (stats.c). */
@@ -423,6 +426,7 @@ extern const struct gl_strategy gl_strategy_contig_range;
 extern const struct gl_strategy gl_strategy_sg;
 extern const struct gl_strategy gl_strategy_hugetlb;
 extern const struct gl_strategy gl_strategy_chunked;
+extern const struct gl_strategy gl_strategy_dmabuf;
 extern const struct gl_strategy gl_strategy_reserved;
 extern const struct gl_strategy gl_strategy_pool;
 
@@ -512,6 +516,23 @@ typedef int gl_pin_check_t(struct gl_lock *lock, struct page **pages, int n,
 int gl_pin_lock(struct gl_lock *lock, u64 user_addr, unsigned int read,
 		gl_pin_check_t *check, struct gl_fail *fail);
 void gl_pin_free(struct gl_lock *lock);
+unsigned long gl_pin_pfn(struct gl_lock *lock, u64 page, u64 *run);
+
+/* ---- handing on (dmabuf_export.c) ---- */
+
+#ifdef CONFIG_DMA_SHARED_BUFFER
+int gl_lock_export(struct gl_file *file, struct gigalock_export *arg);
+void gl_exports_detach(struct gl_card *card);
+#else
+static inline int gl_lock_export(struct gl_file *file, struct gigalock_export *arg)
+{
+	return -EOPNOTSUPP;
+}
+
+static inline void gl_exports_detach(struct gl_card *card)
+{
+}
+#endif
 
 /* ---- what the machine has (memory.c) ---- */
 

@@ -17,6 +17,9 @@ static const struct gl_strategy * const gl_strategies[GIGALOCK_STRATEGY_COUNT] =
 	[GIGALOCK_STRATEGY_SG] = &gl_strategy_sg,
 	[GIGALOCK_STRATEGY_HUGETLB] = &gl_strategy_hugetlb,
 	[GIGALOCK_STRATEGY_CHUNKED] = &gl_strategy_chunked,
+#ifdef CONFIG_DMA_SHARED_BUFFER
+	[GIGALOCK_STRATEGY_DMABUF] = &gl_strategy_dmabuf,
+#endif
 	[GIGALOCK_STRATEGY_RESERVED] = &gl_strategy_reserved,
 	[GIGALOCK_STRATEGY_POOL] = &gl_strategy_pool,
 };
@@ -295,7 +298,8 @@ int gl_lock_remove(struct gl_file *file, u32 id)
 	lock = xa_load(&file->locks, id);
 	if (!lock)
 		err = -ENOENT;
-	else if (atomic_read(&lock->mappings) || atomic_read(&lock->inflight))
+	else if (atomic_read(&lock->mappings) || atomic_read(&lock->exports) ||
+		 atomic_read(&lock->inflight))
 		err = -EBUSY;
 	if (lock && !err) {
 		xa_erase(&file->locks, id);

@@ -183,6 +183,8 @@ static int gl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	mutex_init(&card->files_lock);
 	mutex_init(&card->take_lock);
 	INIT_LIST_HEAD(&card->files);
+	mutex_init(&card->exports_lock);
+	INIT_LIST_HEAD(&card->exports);
 	spin_lock_init(&card->log_lock);
 
 	err = pcim_enable_device(pdev);
@@ -247,6 +249,7 @@ static void gl_remove(struct pci_dev *pdev)
 	gl_engine_remove(card);
 	synchronize_srcu(&card->srcu);
 	gl_files_detach(card);
+	gl_exports_detach(card);
 	gl_pool_card_remove(card);
 	gl_card_stop(card);
 	put_device(&card->chr);

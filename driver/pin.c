@@ -261,6 +261,13 @@ free:
 	return err;
 }
 
+unsigned long gl_pin_pfn(struct gl_lock *lock, u64 page, u64 *run)
+{
+	struct gl_pin *pin = lock->priv;
+
+	return gl_table_pfn(&pin->table, page, run);
+}
+
 void gl_pin_free(struct gl_lock *lock)
 {
 	struct gl_pin *pin = lock->priv;

@@ -147,13 +147,20 @@ static void gl_lock_count_run(struct gl_lock *lock, dma_addr_t addr, u64 len,
 int gl_lock_verify(struct gl_lock *lock, struct gl_fail *fail)
 {
 	struct gl_count count = {};
+	u64 left = lock->bytes;
 	struct scatterlist *s;
 	unsigned int i;
 
 	if (lock->sgt) {
-		for_each_sgtable_dma_sg(lock->sgt, s, i)
-			gl_lock_count_run(lock, sg_dma_address(s), sg_dma_len(s),
-					  &count);
+		/* Of a buffer that was imported it may be a part. */
+		for_each_sgtable_dma_sg(lock->sgt, s, i) {
+			u64 len = min_t(u64, left, sg_dma_len(s));
+
+			if (!len)
+				break;
+			gl_lock_count_run(lock, sg_dma_address(s), len, &count);
+			left -= len;
+		}
 	} else {
 		gl_lock_count_run(lock, lock->dma_addr, lock->bytes, &count);
 	}

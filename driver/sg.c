@@ -25,5 +25,6 @@ const struct gl_strategy gl_strategy_sg = {
 	.lock = gl_sg_lock,
 	.detach = gl_table_unmap,
 	.free = gl_pin_free,
+	.pfn = gl_pin_pfn,
 	.sync = gl_table_sync,
 };

@@ -113,7 +113,7 @@ int gl_table_why(u64 bytes, struct gl_table *table, int err, struct gl_fail *fai
 
 /*
  * Where page @page of the table's memory lies, for the CPU; *@run is how many
- * pages follow in a row, itself counted. Entries are whole pages.
+ * pages follow in a row, itself counted; 0 behind the end.
  */
 unsigned long gl_table_pfn(struct gl_table *table, u64 page, u64 *run)
 {
@@ -122,7 +122,7 @@ unsigned long gl_table_pfn(struct gl_table *table, u64 page, u64 *run)
 	unsigned int i;
 
 	for_each_sgtable_sg(&table->sgt, s, i) {
-		u64 pages = s->length >> PAGE_SHIFT;
+		u64 pages = PFN_UP(s->offset + s->length);
 
 		if (page - chunk_page < pages) {
 			*run = pages - (page - chunk_page);

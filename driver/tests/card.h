@@ -19,9 +19,16 @@
 static int card = -1;
 static struct gigalock_info card_info = { .size = sizeof(card_info) };
 
+/* The first card there is: one that comes back while in use has another number. */
 static inline void card_open(void)
 {
-	card = open("/dev/gigalock0", O_RDWR | O_CLOEXEC);
+	char path[32];
+
+	card = -1;
+	for (int i = 0; card < 0 && i < 16; i++) {
+		snprintf(path, sizeof(path), "/dev/gigalock%d", i);
+		card = open(path, O_RDWR | O_CLOEXEC);
+	}
 	if (card < 0)
 		bail("open");
 	if (ioctl(card, GIGALOCK_IOC_INFO, &card_info))

@@ -1,0 +1,380 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Locks as dma-bufs, and dma-bufs as locks.
+ *
+ *   gl-dmabuf export STRATEGY MIB	export a lock, import it again, outlive its file
+ *   gl-dmabuf import udmabuf|HEAP MIB	import what the kernel makes
+ *   gl-dmabuf refused			all that must not work
+ *   gl-dmabuf gone STRATEGY MIB	the card is unbound while all of that is there
+ */
+#include <setjmp.h>
+#include <signal.h>
+
+#include <linux/dma-buf.h>
+#include <linux/dma-heap.h>
+#include <linux/udmabuf.h>
+
+#include "card.h"
+
+#define PAGE	4096UL
+#define SLOT	"/sys/bus/pci/drivers/gigalock"
+
+static uint64_t bytes;
+
+/* A lock of any strategy and what the CPU sees of it. */
+static char *get(struct gigalock_lock *lock, const char *strategy)
+{
+	char *mem = NULL;
+
+	lock->strategy = strategy_number(strategy);
+	lock->bytes = bytes;
+	if (lock->strategy == GIGALOCK_STRATEGY_SG || lock->strategy == GIGALOCK_STRATEGY_HUGETLB) {
+		mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS |
+			   (lock->strategy == GIGALOCK_STRATEGY_HUGETLB ? MAP_HUGETLB : 0),
+			   -1, 0);
+		lock->user_addr = (uintptr_t)mem;
+	}
+	do_lock(lock);
+	if (!mem)
+		mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, card,
+			   lock->mmap_offset);
+	if (mem == MAP_FAILED)
+		bail("mmap of %s", strategy);
+	return mem;
+}
+
+static int try_export(uint32_t id, uint32_t flags, int *fd)
+{
+	struct gigalock_export e = { .size = sizeof(e), .id = id, .flags = flags, .fd = -1 };
+	int ret = ioctl(card, GIGALOCK_IOC_EXPORT, &e);
+
+	*fd = e.fd;
+	return ret;
+}
+
+static int export(uint32_t id)
+{
+	int fd;
+
+	if (try_export(id, O_RDWR | O_CLOEXEC, &fd))
+		bail("EXPORT");
+	return fd;
+}
+
+static int try_import(struct gigalock_lock *lock, int fd, uint64_t length)
+{
+	*lock = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_DMABUF, .fd = fd,
+					.bytes = length };
+	return try_lock(lock);
+}
+
+static void cpu_access(int fd, uint64_t what)
+{
+	struct dma_buf_sync s = { .flags = what | DMA_BUF_SYNC_RW };
+
+	if (ioctl(fd, DMA_BUF_IOCTL_SYNC, &s))
+		bail("DMA_BUF_IOCTL_SYNC");
+}
+
+/* The card reads through one lock and writes through the other. */
+static void through(uint32_t from, uint32_t to, char *mem, const char *what)
+{
+	uint64_t n = bytes < 1UL << 20 ? bytes : 1UL << 20, half = n / 2;
+
+	mark(mem, half, 77);
+	memset(mem + half, 0, half);
+	do_move(from, GIGALOCK_DIR_TO_CARD, 0, half, 0);
+	do_move(to, GIGALOCK_DIR_FROM_CARD, half, half, 0);
+	do_sync(to, GIGALOCK_SYNC_FOR_CPU, 0, 0);
+	is(marked_until(mem + half, half, 77), half, what);
+}
+
+static void run_export(const char *strategy)
+{
+	struct gigalock_lock lock = { 0 }, imported, part;
+	char *mem = get(&lock, strategy), *seen;
+	int fd = export(lock.id), again, old;
+
+	is(lseek(fd, 0, SEEK_END), bytes, "the dma-buf is as long as the lock");
+	fails(try_unlock(lock.id), EBUSY, "UNLOCK while exported");
+	seen = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	ok(seen != MAP_FAILED, "the dma-buf can be mapped");
+	mark(mem, bytes, 3);
+	is(marked_until(seen, bytes, 3), bytes, "and is the same memory");
+	seen[bytes - 1] ^= 1;
+	ok(mem[bytes - 1] == seen[bytes - 1], "both ways");
+	cpu_access(fd, DMA_BUF_SYNC_START);
+	cpu_access(fd, DMA_BUF_SYNC_END);
+
+	if (try_import(&imported, fd, 0))
+		bail("import: reason %u", card_why.reason);
+	is(imported.backing, GIGALOCK_BACKING_DMABUF, "imported, the lock says so");
+	is(imported.mmap_offset, 0, "and is not mapped through the card");
+	ok(imported.segments >= 1 && imported.longest_segment <= bytes, "its pieces are told");
+	through(lock.id, imported.id, mem, "the card reads the lock and writes the import");
+	through(imported.id, lock.id, mem, "and the other way round");
+	fails(try_export(imported.id, O_RDWR, &again), EOPNOTSUPP, "EXPORT of an import");
+
+	/* The first half only: its end is an end. */
+	if (try_import(&part, fd, bytes / 2))
+		bail("import of a part: reason %u", card_why.reason);
+	through(part.id, part.id, mem, "a part can be imported");
+	{
+		struct gigalock_submit s = { .size = sizeof(s), .id = part.id,
+					     .direction = GIGALOCK_DIR_TO_CARD,
+					     .offset = bytes / 2, .length = 1 };
+
+		fails(ioctl(card, GIGALOCK_IOC_SUBMIT, &s), ERANGE, "behind it nothing moves");
+	}
+	do_unlock(part.id);
+
+	again = export(lock.id);
+	ok(again != fd, "it can be exported twice");
+	close(again);
+	close(fd);
+	munmap(seen, bytes);
+	fails(try_unlock(lock.id), EBUSY, "UNLOCK while it is only imported");
+	through(imported.id, lock.id, mem, "the import lives without the file descriptor");
+	do_unlock(imported.id);
+	if (lock.mmap_offset)
+		munmap(mem, bytes);
+	fails(try_unlock(lock.id), 0, "UNLOCK when nobody has it");
+
+	/* The file goes, the memory stays. */
+	lock = (struct gigalock_lock){ 0 };
+	mem = get(&lock, strategy);
+	fd = export(lock.id);
+	mark(mem, bytes, 5);
+	if (lock.mmap_offset)
+		munmap(mem, bytes);
+	old = card;
+	card_open();
+	close(old);
+	seen = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	is(marked_until(seen, bytes, 5), bytes, "it outlives the file it was made on");
+	if (try_import(&imported, fd, 0))
+		bail("import into another file: reason %u", card_why.reason);
+	through(imported.id, imported.id, seen, "and is imported by another");
+	if (ioctl(card, GIGALOCK_IOC_INFO, &card_info))
+		bail("INFO");
+	is(card_info.locks, 2, "both count as locks of the card");
+	munmap(seen, bytes);
+	close(fd);
+	do_unlock(imported.id);
+	usleep(100000);
+	if (ioctl(card, GIGALOCK_IOC_INFO, &card_info))
+		bail("INFO");
+	is(card_info.locks, 0, "and with the last user it is gone");
+}
+
+static int make_udmabuf(char **mem)
+{
+	int memfd = memfd_create("test", MFD_ALLOW_SEALING), dev = open("/dev/udmabuf", O_RDWR);
+	struct udmabuf_create c = { .memfd = memfd, .size = bytes, .flags = UDMABUF_FLAGS_CLOEXEC };
+	int fd;
+
+	if (memfd < 0 || ftruncate(memfd, bytes) || fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK))
+		bail("memfd");
+	if (dev < 0)
+		bail("/dev/udmabuf");
+	*mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
+	fd = ioctl(dev, UDMABUF_CREATE, &c);
+	if (fd < 0 || *mem == MAP_FAILED)
+		bail("UDMABUF_CREATE");
+	return fd;
+}
+
+static int make_heap(const char *name, char **mem)
+{
+	struct dma_heap_allocation_data a = { .len = bytes, .fd_flags = O_RDWR | O_CLOEXEC };
+	char path[64];
+	int dev;
+
+	snprintf(path, sizeof(path), "/dev/dma_heap/%s", name);
+	dev = open(path, O_RDWR);
+	if (dev < 0)
+		bail("%s", path);
+	if (ioctl(dev, DMA_HEAP_IOCTL_ALLOC, &a))
+		bail("DMA_HEAP_IOCTL_ALLOC");
+	*mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, a.fd, 0);
+	if (*mem == MAP_FAILED)
+		bail("mmap of a heap's buffer");
+	return a.fd;
+}
+
+static void run_import(const char *what)
+{
+	struct gigalock_lock imported;
+	char *mem;
+	int fd = !strcmp(what, "udmabuf") ? make_udmabuf(&mem) : make_heap(what, &mem);
+
+	if (try_import(&imported, fd, 0))
+		bail("import: reason %u errno %u", card_why.reason, card_why.err);
+	ok(imported.segments >= 1, "%s: imported, in %u pieces", what, imported.segments);
+	is(imported.backing, GIGALOCK_BACKING_DMABUF, "and says so");
+	is(there_and_back(imported.id, mem, bytes), bytes, "every byte goes to the card and back");
+	do_unlock(imported.id);
+	if (try_import(&imported, fd, bytes / 2))
+		bail("import of a part");
+	through(imported.id, imported.id, mem, "a part of it, too");
+	close(fd);
+	through(imported.id, imported.id, mem, "and without the file descriptor");
+	do_unlock(imported.id);
+}
+
+static void refused(int fd, uint64_t length, int want, uint32_t reason, const char *what)
+{
+	struct gigalock_lock l;
+
+	fails(try_import(&l, fd, length), want, what);
+	is(card_why.reason, reason, "  for its reason");
+}
+
+static void run_refused(void)
+{
+	struct gigalock_lock lock = { 0 }, l;
+	int fd, null = open("/dev/null", O_RDWR);
+
+	bytes = 16 * PAGE;
+	get(&lock, "coherent");
+	fails(try_export(lock.id + 1000, O_RDWR, &fd), ENOENT, "EXPORT of no lock");
+	fails(try_export(lock.id, O_WRONLY, &fd), EINVAL, "EXPORT for writing only");
+	fails(try_export(lock.id, O_RDWR | O_TRUNC, &fd), EINVAL, "EXPORT with another flag");
+	is(fd, -1, "no descriptor is given then");
+
+	refused(-1, 0, EBADF, GIGALOCK_REASON_DMABUF_REFUSED, "descriptor -1");
+	refused(1000, 0, EBADF, GIGALOCK_REASON_DMABUF_REFUSED, "a descriptor that isn't open");
+	refused(null, 0, EBADF, GIGALOCK_REASON_DMABUF_REFUSED, "a file that is no dma-buf");
+	refused(card, 0, EBADF, GIGALOCK_REASON_DMABUF_REFUSED, "the card itself");
+	fd = export(lock.id);
+	refused(fd, bytes + PAGE, EINVAL, GIGALOCK_REASON_BAD_SIZE, "more than there is");
+	is(card_why.limit, bytes, "  with what there is");
+	refused(fd, bytes - 1, EINVAL, GIGALOCK_REASON_BAD_SIZE, "less than whole pages");
+	l = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_DMABUF, .fd = fd,
+				    .flags = GIGALOCK_LOCK_ENTRY_PER_PAGE };
+	fails(try_lock(&l), EINVAL, "an entry per page is not ours to ask for");
+	l = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_DMABUF, .fd = fd,
+				    .user_addr = PAGE };
+	fails(try_lock(&l), EINVAL, "an address is not ours to give");
+	l = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_CHUNKED, .fd = fd,
+				    .bytes = PAGE };
+	fails(try_lock(&l), EINVAL, "a descriptor for another strategy");
+	close(fd);
+
+	/* A lock that is never mapped is not mapped this way either. */
+	lock = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_CHUNKED, .bytes = bytes,
+				       .flags = GIGALOCK_LOCK_NO_USER_MAP };
+	do_lock(&lock);
+	fd = export(lock.id);
+	fails(mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0, EACCES,
+	      "mapping the export of a lock that is never mapped");
+	close(fd);
+	lock = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_CHUNKED, .bytes = bytes };
+	do_lock(&lock);
+	fd = export(lock.id);
+	fails(mmap(NULL, bytes + PAGE, PROT_READ, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0,
+	      EINVAL, "mapping an export beyond its end");
+	fails(mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0) == MAP_FAILED ? -1 : 0, EINVAL,
+	      "a private mapping of an export");
+	close(fd);
+	if (try_export(lock.id, O_RDONLY, &fd))
+		bail("EXPORT read-only");
+	fails(mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0,
+	      EACCES, "writing to a read-only export");
+	close(fd);
+}
+
+static sigjmp_buf bus;
+
+static void on_sigbus(int sig)
+{
+	(void)sig;
+	siglongjmp(bus, 1);
+}
+
+static bool faults(volatile char *at)
+{
+	if (sigsetjmp(bus, 1))
+		return true;
+	(void)*at;
+	return false;
+}
+
+static void sysfs(const char *file, const char *slot)
+{
+	FILE *f = fopen(file, "w");
+
+	if (!f || fputs(slot, f) < 0 || fclose(f))
+		bail("%s", file);
+}
+
+/* Two exports, one with its file still open and one without, both imported. */
+static void run_gone(const char *strategy)
+{
+	struct gigalock_lock kept = { 0 }, left = { 0 }, a, b, c;
+	int keep_fd, left_fd, other;
+	char slot[64], *seen, *orphan, *mem;
+
+	if (snprintf(slot, sizeof(slot), "%s", (char *)card_info.bus) < 5)
+		bail("no bus address");
+	other = card;
+	card_open();
+	mem = get(&left, strategy);
+	left_fd = export(left.id);
+	if (left.mmap_offset)
+		munmap(mem, bytes);
+	close(card);
+	card = other;
+	mem = get(&kept, strategy);
+	keep_fd = export(kept.id);
+	if (try_import(&a, keep_fd, 0) || try_import(&b, left_fd, 0))
+		bail("import: reason %u", card_why.reason);
+	seen = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, keep_fd, 0);
+	orphan = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, left_fd, 0);
+	memset(seen, 1, bytes);
+	memset(orphan, 2, bytes);
+	do_move(a.id, GIGALOCK_DIR_TO_CARD, 0, PAGE, 0);
+	do_move(b.id, GIGALOCK_DIR_FROM_CARD, 0, PAGE, 0);
+	signal(SIGBUS, on_sigbus);
+	ok(!faults(seen) && !faults(orphan), "all is mapped while the card is there");
+
+	sysfs(SLOT "/unbind", slot);
+	ok(faults(seen), "the card gone: what is mapped of an export is gone");
+	ok(faults(orphan), "of one without its file, too");
+	fails(try_import(&c, keep_fd, 0), ENODEV, "no call works");
+	fails(mmap(NULL, bytes, PROT_READ, MAP_SHARED, left_fd, 0) == MAP_FAILED ? -1 : 0, ENODEV,
+	      "nothing is mapped anew");
+	ok(kept.mmap_offset || mem[0] == 1, "the caller's own memory is still the caller's");
+
+	sysfs(SLOT "/bind", slot);
+	other = card;
+	card_open();
+	fails(try_import(&c, left_fd, 0), ENODEV, "the next driver doesn't get it");
+	is(card_why.reason, GIGALOCK_REASON_DMABUF_REFUSED, "  for its reason");
+	close(other);
+	munmap(seen, bytes);
+	munmap(orphan, bytes);
+	close(keep_fd);
+	close(left_fd);
+	ok(true, "all can be closed");
+}
+
+int main(int argc, char **argv)
+{
+	if (argc < 2)
+		bail("usage: gl-dmabuf export|import|refused|gone ...");
+	card_open();
+	if (argc > 3)
+		bytes = strtoull(argv[3], NULL, 0) << 20;
+	if (!strcmp(argv[1], "export") && argc == 4)
+		run_export(argv[2]);
+	else if (!strcmp(argv[1], "import") && argc == 4)
+		run_import(argv[2]);
+	else if (!strcmp(argv[1], "refused"))
+		run_refused();
+	else if (!strcmp(argv[1], "gone") && argc == 4)
+		run_gone(argv[2]);
+	else
+		bail("unknown words");
+	return tap_done();
+}
