@@ -60,6 +60,9 @@ class Draw:
     def has(self, word: str) -> bool:
         return any(w.partition("=")[0] == word for w in self.cmdline)
 
+    def gigabyte_pages(self) -> bool:
+        return "--page-size 1G" in self.options
+
     def describe(self) -> str:
         """What differs from a plain machine, in one line."""
         words = [f"{format_size(self.ram_mib * MIB)} {self.kernel}", *self.cmdline]
@@ -123,6 +126,8 @@ def lab_coherent(rng: random.Random, d: Draw) -> None:
     d.bytes = rng.choice((256 * MIB, 512 * MIB, GIB))
     if rng.random() < 0.85:
         area = _near(rng, d.bytes, 0.5, 2.2, 16 * MIB)
+        if 0.7 < area / (d.ram_mib * MIB) < 1.1:
+            area = d.ram_mib * MIB * 5 // 4  # nearly all of RAM: the kernel would not boot
         d.cmdline.append(f"cma={area // MIB}M")
 
 

@@ -49,8 +49,6 @@ BY_REASON = {
     "address-width": 16,
     "iova-space": 19,
     "node-memory": 23,
-    "hugetlb-pool": 26,
-    "hugetlb-size": 27,
     "read-only": 31,
     "unpinnable": 31,
     "io-uring-buffer": 33,
@@ -112,6 +110,8 @@ def true_cause(d: Draw, reason: str) -> int | None:
         return _memory(d)
     if reason in ("no-free-range", "no-free-block"):
         return _range(d)
+    if reason in ("hugetlb-pool", "hugetlb-size"):
+        return {"hugetlb-pool": 26, "hugetlb-size": 27}[reason] if d.gigabyte_pages() else None
     if reason.startswith("reserved-"):
         return 29 if d.has("reserve_mem") else 28
     return BY_REASON.get(reason)

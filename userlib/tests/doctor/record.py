@@ -109,7 +109,7 @@ FOLDERS = "sys/class/iommu sys/class/iommu/* sys/firmware/acpi/tables/DMAR"
 # Lines that the doctor reads; the others would only make the files long.
 KEPT = {
     "proc/zoneinfo": re.compile(
-        r"Node|pages free|\s+(min|low|high|spanned|present|managed|cma|protection|"
+        r"Node|\s+(pages free|min|low|high|spanned|present|managed|cma|protection|"
         r"nr_free_cma|nr_zone_\w*(file|anon)|start_pfn|count)\b"
     ),
     "proc/vmstat": re.compile(r"nr_foll_pin|oom_kill"),

@@ -368,11 +368,11 @@ static int of_reason(struct facts *f, const struct request *r, struct verdict *v
 	case GIGALOCK_REASON_POOL_EMPTY:
 		return pool_empty(f, r, v);
 	case GIGALOCK_REASON_HUGETLB_SIZE:
-		return NO_1G_PAGES;
+		return r->page_size == GIB(1) ? NO_1G_PAGES : 0;
 	case GIGALOCK_REASON_HUGETLB_POOL:
 		note_word(f, v, "hugepagesz");
 		note_word(f, v, "hugepages");
-		return HUGETLB_1G_RUN_TIME;
+		return r->page_size == GIB(1) ? HUGETLB_1G_RUN_TIME : 0;
 	case GIGALOCK_REASON_IO_URING_BUFFER:
 		return IO_URING_BUFFER_LIMIT;
 	default:
@@ -385,7 +385,8 @@ void cause_decide(struct facts *f, const struct request *r, struct verdict *v)
 	v->cause = of_reason(f, r, v);
 	/* Plain enough without a cause: a pool that was made too small. */
 	if (!v->cause && v->reason != GIGALOCK_REASON_POOL_SMALL &&
-	    v->reason != GIGALOCK_REASON_POOL_EMPTY) {
+	    v->reason != GIGALOCK_REASON_POOL_EMPTY &&
+	    v->reason != GIGALOCK_REASON_HUGETLB_POOL) {
 		v->certain = false;
 		verdict_look(v, "the failure's own text: gigalock failures");
 	}

@@ -95,7 +95,7 @@ struct cma_area {
 
 struct huge_size {
 	uint64_t bytes;
-	uint64_t total, free, reserved;
+	uint64_t total, free, reserved, overcommit;
 };
 
 struct param {

@@ -204,6 +204,8 @@ static void read_huge(struct facts *f)
 		huge->free = facts_number(f, "sys/kernel/mm/hugepages/%s/free_hugepages", names[i]);
 		huge->reserved = facts_number(f, "sys/kernel/mm/hugepages/%s/resv_hugepages",
 					      names[i]);
+		huge->overcommit = facts_number(f, "sys/kernel/mm/hugepages/%s/"
+						"nr_overcommit_hugepages", names[i]);
 		f->nhuge++;
 	}
 	if (!f->nhuge)

@@ -126,8 +126,13 @@ void model_hugetlb(struct facts *f, const struct request *r, struct verdict *v)
 	snprintf(name, sizeof(name), "huge pages of %llu MiB", (unsigned long long)(page >> 20));
 	verdict_number(v, name, huge->total, "count", source);
 	verdict_number(v, "free of them", huge->free, "count", source);
-	verdict_bound(v, r, bytes_left(huge->free, huge->reserved) * page,
-		      GIGALOCK_REASON_HUGETLB_POOL, huge->total * page);
+	if (huge->overcommit != UNKNOWN && huge->overcommit &&
+	    bytes_left(huge->free, huge->reserved) * page < r->bytes)
+		verdict_doubt(v, "%s/nr_overcommit_hugepages: more may be made when they are "
+			      "asked for", source);
+	else
+		verdict_bound(v, r, bytes_left(huge->free, huge->reserved) * page,
+			      GIGALOCK_REASON_HUGETLB_POOL, huge->total * page);
 	model_budgets(f, r, v, false);
 	model_memlock(f, r, v);
 	model_table(f, r, v, page);

@@ -158,15 +158,47 @@ static uint64_t pcp_pages(const struct facts *f)
 	return sum;
 }
 
+/* A machine of a TiB has 2 GiB of flags: the same question is not read twice. */
+static bool asked_before(const struct facts *f, uint64_t limit, bool one_node,
+			 uint64_t node, struct runs *runs, bool answer)
+{
+	static struct {
+		const struct facts *f;
+		uint64_t limit, node;
+		bool one_node;
+		struct runs runs;
+	} last[4];
+	static unsigned int next;
+
+	for (unsigned int i = 0; !answer && i < 4; i++)
+		if (last[i].f == f && last[i].limit == limit && last[i].node == node &&
+		    last[i].one_node == one_node) {
+			*runs = last[i].runs;
+			return true;
+		}
+	if (answer) {
+		last[next].f = f;
+		last[next].limit = limit;
+		last[next].node = node;
+		last[next].one_node = one_node;
+		last[next].runs = *runs;
+		next = (next + 1) % 4;
+	}
+	return false;
+}
+
 void pages_runs(struct facts *f, uint64_t limit, bool one_node, uint64_t node,
 		struct runs *runs)
 {
 	static uint64_t flags[AT_ONCE];
-	FILE *file = facts_open(f, "proc/kpageflags");
 	const struct zone *zone = NULL;
 	struct tracks t = { 0 };
 	uint64_t end = facts_ram_end(f), pfn = LOWEST;
+	FILE *file;
 
+	if (asked_before(f, limit, one_node, node, runs, false))
+		return;
+	file = facts_open(f, "proc/kpageflags");
 	memset(runs, 0, sizeof(*runs));
 	if (end == UNKNOWN || !file) {
 		facts_missing(f, "/proc/kpageflags (needs root)");
@@ -211,6 +243,7 @@ void pages_runs(struct facts *f, uint64_t limit, bool one_node, uint64_t node,
 	runs->across_nodes = t.across.longest * PAGE;
 	if (!runs->known)
 		facts_missing(f, "/proc/kpageflags (needs root)");
+	asked_before(f, limit, one_node, node, runs, true);
 }
 
 uint64_t pages_range_open(struct facts *f, uint64_t start, uint64_t end,

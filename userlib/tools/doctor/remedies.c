@@ -310,7 +310,9 @@ static void for_memory(struct list *l)
 		smaller(l);
 		break;
 	case 23:
-		add(l, "node", "memory of other nodes is slower to reach", "any");
+		if (l->r->has_node)
+			add(l, "node", "memory of other nodes is slower to reach", "any");
+		other_strategies(l);
 		more_ram(l, need * (l->f->nodes ? l->f->nodes : 1));
 		smaller(l);
 		break;
@@ -475,22 +477,21 @@ static void for_reservations(struct list *l)
 	uint64_t place = place_for(l->f, l->r->bytes);
 	uint64_t pages = (l->r->bytes + page - 1) / page;
 
+	if (l->v->reason == GIGALOCK_REASON_HUGETLB_POOL && page == MIB(2)) {
+		command(add(l, "command", "that memory serves nothing else",
+			    "echo %" PRIu64 " > /sys/kernel/mm/hugepages/hugepages-2048kB/"
+			    "nr_hugepages", pages),
+			"echo %" PRIu64 " > /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages",
+			pages);
+		boot_with(l, "a reboot; the memory is taken from boot on", "hugepages=%" PRIu64,
+			  pages);
+	}
 	switch (l->v->cause) {
 	case 26:
-		if (page == GIB(1)) {
-			boot_with(l, "a reboot; the memory is taken from boot on",
-				  "hugepagesz=1G hugepages=%" PRIu64, pages);
-			if (l->f->mem_total < 4 * l->r->bytes - MIB(256))
-				more_ram(l, 4 * l->r->bytes);
-		} else {
-			command(add(l, "command", "that memory serves nothing else",
-				    "echo %" PRIu64 " > /sys/kernel/mm/hugepages/hugepages-2048kB/"
-				    "nr_hugepages", pages),
-				"echo %" PRIu64 " > /sys/kernel/mm/hugepages/hugepages-2048kB/"
-				"nr_hugepages", pages);
-			boot_with(l, "a reboot; the memory is taken from boot on",
-				  "hugepages=%" PRIu64, pages);
-		}
+		boot_with(l, "a reboot; the memory is taken from boot on",
+			  "hugepagesz=1G hugepages=%" PRIu64, pages);
+		if (l->f->mem_total < 4 * l->r->bytes - MIB(256))
+			more_ram(l, 4 * l->r->bytes);
 		other_strategies(l);
 		break;
 	case 27:
