@@ -8,7 +8,6 @@
  *
  * Prints "holding N pages" and stays until killed.
  */
-#define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/mman.h>

@@ -67,8 +67,8 @@ def finish(g: Guest, threads: int = 2) -> list[int]:
 def test_it_is_there(guest: Guest) -> None:
     assert guest.run("cat /sys/class/dma/dma0chan0/in_use").stdout.strip() == "0"
     # The other channels work, transfers and queues.
-    run_tap(guest, "gl-queue moves")
-    run_tap(guest, "gl-queue moves")
+    run_tap(guest, "gl-queue moves", timeout=400)
+    run_tap(guest, "gl-queue moves", timeout=400)
 
 
 @pytest.mark.parametrize("polled", [False, True], ids=["callback", "polled"])

@@ -28,7 +28,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         assert g.unexpected_lines() == []
 
 
-def output(g: Guest, pattern: str, seconds: float = 30) -> re.Match[str]:
+def output(g: Guest, pattern: str, seconds: float = 60) -> re.Match[str]:
     """Wait until the program has said that."""
     end = time.monotonic() + seconds
     while True:
@@ -49,7 +49,7 @@ def hold(g: Guest, action: str, after: int = HALF) -> None:
 
 
 def gone(g: Guest) -> str:
-    for _ in range(100):
+    for _ in range(300):
         if g.run("pidof gl-queue-hold").code:
             return g.run("cat /tmp/out").stdout
         time.sleep(0.1)
@@ -58,7 +58,7 @@ def gone(g: Guest) -> str:
 
 def test_queues(guest: Guest) -> None:
     before = memory(guest)
-    run_tap(guest, "gl-queue")
+    run_tap(guest, "gl-queue", timeout=400)
     assert_nothing_left(guest, before)
 
 
@@ -130,7 +130,7 @@ def test_losing_the_card_in_flight(guest: Guest, action: str, how: str, errno: i
     finally:
         pause_after(guest, KNOB_OFF)
         guest.run("test -e /dev/gigalock0 || cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind")
-    run_tap(guest, "gl-queue")
+    run_tap(guest, "gl-queue", timeout=400)
     assert_nothing_left(guest, before)
 
 
@@ -150,7 +150,7 @@ def test_bus_mastering_off_in_flight(guest: Guest) -> None:
         assert "over 32 seen 5 of 16, 0 wrong\n" in gone(guest)
     finally:
         pause_after(guest, KNOB_OFF)
-    run_tap(guest, "gl-queue")
+    run_tap(guest, "gl-queue", timeout=400)
 
 
 @pytest.mark.parametrize("fault", ["no-irq", "hang"])
@@ -193,11 +193,11 @@ def test_pulling_the_card_out(tmp_path: Path) -> None:
 def test_other_cards(options: str, tmp_path: Path) -> None:
     config = GuestConfig(ram_mib=512, devices=[f"gigalock,id=gl0,bus=rp0,{options}"])
     with Guest(config, tmp_path) as g:
-        run_tap(g, "gl-queue moves")
+        run_tap(g, "gl-queue moves", timeout=400)
         assert g.unexpected_lines() == []
 
 
 def test_behind_an_iommu(tmp_path: Path) -> None:
     with Guest(GuestConfig(ram_mib=512, iommu="intel"), tmp_path) as g:
-        run_tap(g, "gl-queue moves")
+        run_tap(g, "gl-queue moves", timeout=400)
         assert g.unexpected_lines() == []
