@@ -386,8 +386,11 @@ struct gigalock_sync {
  *
  * Returns at once. At most GIGALOCK_MAX_XFERS may be unreaped on a file. FILL
  * and CRC need no card memory: @card_offset is 0.
+ * A range that doesn't begin where the card can (its ALIGN) is refused: limit is
+ * ALIGN, request the offset.
  * Errors: ENOENT no such lock; EINVAL; ERANGE lock-range, card-range;
- * EACCES the lock is not for that direction; EAGAIN too many unreaped; ENOMEM.
+ * EACCES the lock is not for that direction; EOPNOTSUPP the card has no such
+ * operation; EAGAIN too many unreaped; ENOMEM.
  */
 struct gigalock_submit {
 	__u32 size;
@@ -670,8 +673,9 @@ struct gigalock_queue_entry {
  * There is no sync: call SYNC where the DMA API bounces.
  *
  * Errors when none was taken: ENOENT no such queue; EAGAIN no room; EPIPE the
- * queue was stopped by a reset of the card; E2BIG too-many-segments, an entry
- * that needs more descriptors than the queue has places; and those of SUBMIT.
+ * queue was stopped by a reset of the card or halted by an error of it; EINVAL
+ * @seen can't be; E2BIG too-many-segments, an entry that needs more descriptors
+ * than the queue has entries; and those of SUBMIT.
  */
 struct gigalock_queue_submit {
 	__u32 size;
@@ -694,8 +698,10 @@ struct gigalock_queue_submit {
  * @reserved: 0
  *
  * Returns when there is one more than @seen. Queues without GIGALOCK_QUEUE_IRQ
- * can be waited for as well, at the price of a timer.
- * Errors: ENOENT; ETIMEDOUT; EINTR; EPIPE as above.
+ * can be waited for as well, at the price of a timer. For the others poll() says
+ * POLLIN when there is more than the @seen of the last call, or the queue is over.
+ * Whoever only looks at the ring learns by a call with time 0 that it is over.
+ * Errors: ENOENT; EINVAL; ETIMEDOUT; EINTR; EPIPE as above.
  */
 struct gigalock_queue_wait {
 	__u32 size;
