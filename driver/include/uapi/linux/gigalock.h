@@ -209,6 +209,29 @@ struct gigalock_info {
 #define GIGALOCK_DIR_FROM_CARD	2	/* the device writes it */
 #define GIGALOCK_DIR_BOTH	3
 
+#define GIGALOCK_LOCK_NO_USER_MAP	1	/* never mapped into a process */
+#define GIGALOCK_LOCK_ENTRY_PER_PAGE	2	/* SG, HUGETLB, CHUNKED: one table */
+						/* entry a page, neighbours aren't merged */
+#define GIGALOCK_LOCK_SMALL_TABLE	4	/* GIGALOCK_SMALL_TABLE_ENTRIES entries */
+						/* and no more, as of a driver without */
+						/* large-buffer handling */
+#define GIGALOCK_LOCK_NODE		8	/* memory of NUMA node @node only */
+#define GIGALOCK_LOCK_FLAGS		0xf
+#define GIGALOCK_SMALL_TABLE_ENTRIES	256
+
+#define GIGALOCK_BACKING_UNKNOWN	0
+#define GIGALOCK_BACKING_BUDDY		1	/* one block of the page allocator */
+#define GIGALOCK_BACKING_CMA		2	/* the contiguous memory allocator */
+#define GIGALOCK_BACKING_IOMMU		3	/* pages anywhere, put in a row by an IOMMU */
+#define GIGALOCK_BACKING_RANGE		4	/* a physical range that was emptied */
+#define GIGALOCK_BACKING_RESERVED	5	/* a range kept free since boot */
+#define GIGALOCK_BACKING_PAGES		6	/* the caller's pages */
+#define GIGALOCK_BACKING_HUGE_2M	7	/* the caller's 2 MiB pages */
+#define GIGALOCK_BACKING_HUGE_1G	8	/* the caller's 1 GiB pages */
+#define GIGALOCK_BACKING_BLOCKS		9	/* blocks of the page allocator */
+#define GIGALOCK_BACKING_DMABUF		10	/* of its exporter */
+#define GIGALOCK_BACKING_COUNT		11
+
 /**
  * struct gigalock_lock - GIGALOCK_IOC_LOCK: lock a buffer
  * @size: sizeof
@@ -265,29 +288,6 @@ struct gigalock_info {
  *   ERANGE  address-width
  *   EINVAL  bad-size, bad-strategy, bad-argument
  */
-#define GIGALOCK_LOCK_NO_USER_MAP	1	/* never mapped into a process */
-#define GIGALOCK_LOCK_ENTRY_PER_PAGE	2	/* SG, HUGETLB, CHUNKED: one table */
-						/* entry a page, neighbours aren't merged */
-#define GIGALOCK_LOCK_SMALL_TABLE	4	/* GIGALOCK_SMALL_TABLE_ENTRIES entries */
-						/* and no more, as of a driver without */
-						/* large-buffer handling */
-#define GIGALOCK_LOCK_NODE		8	/* memory of NUMA node @node only */
-#define GIGALOCK_LOCK_FLAGS		0xf
-#define GIGALOCK_SMALL_TABLE_ENTRIES	256
-
-#define GIGALOCK_BACKING_UNKNOWN	0
-#define GIGALOCK_BACKING_BUDDY		1	/* one block of the page allocator */
-#define GIGALOCK_BACKING_CMA		2	/* the contiguous memory allocator */
-#define GIGALOCK_BACKING_IOMMU		3	/* pages anywhere, put in a row by an IOMMU */
-#define GIGALOCK_BACKING_RANGE		4	/* a physical range that was emptied */
-#define GIGALOCK_BACKING_RESERVED	5	/* a range kept free since boot */
-#define GIGALOCK_BACKING_PAGES		6	/* the caller's pages */
-#define GIGALOCK_BACKING_HUGE_2M	7	/* the caller's 2 MiB pages */
-#define GIGALOCK_BACKING_HUGE_1G	8	/* the caller's 1 GiB pages */
-#define GIGALOCK_BACKING_BLOCKS		9	/* blocks of the page allocator */
-#define GIGALOCK_BACKING_DMABUF		10	/* of its exporter */
-#define GIGALOCK_BACKING_COUNT		11
-
 struct gigalock_lock {
 	__u32 size;
 	__u32 flags;
