@@ -67,15 +67,21 @@
 #define GL_PROPERTY_END
 #endif
 
-/* The header that came with 10.0 and everything that changed with it. */
+/* The header that came with 10.0, and what changed with it. */
 #if __has_include("system/hostmem.h")
-#define gl_set_reset(dc, fn) device_class_set_legacy_reset(dc, fn)
 #define gl_access_is_direct(mr, is_write) \
     memory_access_is_direct(mr, is_write, MEMTXATTRS_UNSPECIFIED)
 #else
-#define gl_set_reset(dc, fn) ((dc)->reset = (fn))
 #define gl_access_is_direct(mr, is_write) \
     memory_access_is_direct(mr, is_write)
+#endif
+
+/* Since 9.2 there is a function, and the field has another name. */
+#if QEMU_VERSION_MAJOR > 9 || (QEMU_VERSION_MAJOR == 9 && \
+                               QEMU_VERSION_MINOR >= 2)
+#define gl_set_reset(dc, fn) device_class_set_legacy_reset(dc, fn)
+#else
+#define gl_set_reset(dc, fn) ((dc)->reset = (fn))
 #endif
 
 /* QEMU's big lock got a shorter name with 9.0. */
