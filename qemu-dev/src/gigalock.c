@@ -212,6 +212,7 @@ GL_PROPERTY_TABLE gl_properties[] = {
     DEFINE_PROP_UINT8("link-gen", GLState, link_gen, 0),
     DEFINE_PROP_UINT8("link-lanes", GLState, link_lanes, 1),
     DEFINE_PROP_UINT32("link-latency", GLState, link_latency, 0),
+    DEFINE_PROP_UINT32("x-first-index", GLState, first_index, 0),
     GL_PROPERTY_END
 };
 

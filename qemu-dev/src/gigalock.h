@@ -259,6 +259,7 @@ struct GLState {
     uint8_t link_gen;
     uint8_t link_lanes;
     uint32_t link_latency;
+    uint32_t first_index;   /* what the ring counters start with */
 
     /* engine */
     QemuMutex lock;

@@ -308,7 +308,7 @@ static void gl_abort(GLChannel *ch)
 /* GLState.lock held, and nobody works on the channel. */
 static void gl_clear(GLChannel *ch)
 {
-    ch->head = ch->tail = ch->cpl_count = 0;
+    ch->head = ch->tail = ch->cpl_count = ch->s->first_index;
     ch->bytes = 0;
     ch->held = false;
     ch->paused = false;

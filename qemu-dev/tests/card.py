@@ -193,7 +193,7 @@ class Card:
         self.set_ch(ch, "RING_LOG2", log2)
         self.set_ch(ch, "VECTOR", vector)
         self.set_ch(ch, "CTRL", 1 | (2 if irq else 0))
-        self.tails[ch] = self.seen[ch] = 0
+        self.tails[ch] = self.seen[ch] = self.ch(ch, "HEAD")
         self.log2[ch] = log2
 
     def disable(self, ch: int = 0) -> None:
@@ -231,14 +231,14 @@ class Card:
 
     def wait(self, ch: int = 0, timeout: float = 20) -> Cpl:
         """Wait for the next completion, as a polling driver does."""
-        want = self.seen[ch] + 1
+        want = self.seen[ch] + 1 & 0xFFFFFFFF
         self.until(
             lambda: self.peek(ch, self.seen[ch]).seq == want,
             lambda: f"no completion {want}; status {self.status(ch)}",
             timeout,
         )
         self.seen[ch] = want
-        return self.peek(ch, want - 1)
+        return self.peek(ch, want - 1 & 0xFFFFFFFF)
 
     def do(self, op: int, src: int, dst: int, length: int, flags: int = F_CPL, ch: int = 0) -> Cpl:
         """One descriptor, start to end."""

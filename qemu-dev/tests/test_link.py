@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The link model: what it refuses, what the registers say, and the pace."""
 
+import struct
 import time
 
 import pytest
-from card import BUF, C2C, C2H, CARD_AT, CRC_HOST, F_CPL, FILL_HOST, GL, H2C, H2H
+from card import BUF, C2C, C2H, CARD_AT, CRC_HOST, F_CPL, FILL_HOST, GL, H2C, H2H, RING
 from qemu import QemuError
 
 MIB = 1 << 20
@@ -65,9 +66,13 @@ def test_registers_agree(start, gen, lanes, behind_port):
 
 def seconds(card, *descriptors):
     """From the doorbell to the last completion of a chain, seen by polling."""
-    first = card.seen[0]
     for i, d in enumerate(descriptors):
         card.put(0, *d, F_CPL if i + 1 == len(descriptors) else 0)
+    return poll(card)
+
+
+def poll(card):
+    first = card.seen[0]
     begin = time.monotonic()
     card.ring()
     while card.peek(0, first).seq != first + 1:
@@ -75,6 +80,15 @@ def seconds(card, *descriptors):
     took = time.monotonic() - begin
     assert card.wait().status == 0
     return took
+
+
+def at_pace(card, want, *descriptors, tries=10, late=0.05, once=None):
+    """Never faster, and as slow as it should be as soon as the host has time for us."""
+    seen = []
+    while len(seen) < tries and (not seen or min(seen) > want * (1 + late)):
+        seen.append(once(card) if once else seconds(card, *descriptors))
+        assert seen[-1] > want * 0.95, f"{seen[-1]:.4f} s instead of {want:.4f} s"
+    assert min(seen) < want * (1 + late), f"{seen} s instead of {want:.4f} s"
 
 
 @pytest.mark.parametrize("workers", [0, 1])
@@ -87,20 +101,37 @@ def test_pace(start, op, workers):
     card.enable()
     want = 64 * MIB / card.reg64("LINK_RATE")
     args = (op, *((BUF, 0) if op in (H2C, CRC_HOST) else (0, BUF)), 64 * MIB)
-    took = min(seconds(card, args) for _ in range(3))
-    assert abs(took / want - 1) < 0.05, f"{took:.4f} s instead of {want:.4f} s"
+    at_pace(card, want, args)
+
+
+def test_pace_over_a_gib(start):
+    """It holds over a long transfer: who wakes up late goes on as if it had not."""
+    card = start("link-gen=1,link-lanes=1")
+    card.q.fill(BUF, 64 * MIB, 1)
+    card.q.fill(CARD_AT, 64 * MIB, 2)
+    card.enable()
+    want = 1024 * MIB / card.reg64("LINK_RATE")
+    at_pace(card, want, *[(H2C, BUF, 0, 64 * MIB)] * 16, tries=3)
 
 
 def test_pace_of_small_segments(start):
-    """Descriptors one after another leave no gaps."""
+    """Descriptors one after another leave no gaps: a ring of them, written beforehand."""
     card = start("link-gen=1,link-lanes=1")
-    card.enable(log2=12)
-    n = 4096
+    log2 = 14
+    n = 1 << log2
+    card.enable(log2=log2)
+    ring = [
+        struct.pack("<HHIQQQ", H2C, 0, i, BUF + i * 4096, i % 8192 * 4096, 4096) for i in range(n)
+    ]
+    ring[-1] = struct.pack("<HHIQQQ", H2C, F_CPL, n, BUF, 0, 4096)
+    card.q.write(RING, b"".join(ring))
     want = n * 4096 / card.reg64("LINK_RATE")
-    took = min(
-        seconds(card, *[(H2C, BUF + i * 4096, i * 4096, 4096) for i in range(n)]) for _ in range(3)
-    )
-    assert abs(took / want - 1) < 0.05, f"{took:.4f} s instead of {want:.4f} s"
+
+    def once(card):
+        card.tails[0] += n  # the same descriptors again
+        return poll(card)
+
+    at_pace(card, want, once=once)
 
 
 def test_lanes_and_generations_are_faster(start):
@@ -110,8 +141,7 @@ def test_lanes_and_generations_are_faster(start):
     card.q.fill(CARD_AT, 64 * MIB, 2)
     card.enable()
     want = 64 * MIB / 2e9
-    took = min(seconds(card, (H2C, BUF, 0, 64 * MIB)) for _ in range(5))
-    assert want * 0.99 < took < want * 1.3
+    at_pace(card, want, (H2C, BUF, 0, 64 * MIB), late=0.3)
 
 
 def test_directions_are_independent(start):
