@@ -259,7 +259,8 @@ static int gl_export_mmap(struct dma_buf *buf, struct vm_area_struct *vma)
 	struct gl_lock *lock = export->lock;
 	int idx;
 
-	if (!(vma->vm_flags & VM_SHARED))
+	/* Shared: of a file that is for reading only, the core takes VM_SHARED away. */
+	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 	if (lock->flags & GIGALOCK_LOCK_NO_USER_MAP)
 		return -EACCES;

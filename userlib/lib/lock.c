@@ -200,11 +200,11 @@ static void map_dmabuf(struct glk_lock *lock, int fd)
 	lock->owned = lock->bytes;
 }
 
-static uint32_t kernel_flags(uint32_t flags, bool own_memory)
+static uint32_t kernel_flags(uint32_t flags)
 {
 	uint32_t out = 0;
 
-	if (flags & GLK_LOCK_NO_USER_MAP && !own_memory)
+	if (flags & GLK_LOCK_NO_USER_MAP)
 		out |= GIGALOCK_LOCK_NO_USER_MAP;
 	if (flags & GLK_LOCK_ENTRY_PER_PAGE)
 		out |= GIGALOCK_LOCK_ENTRY_PER_PAGE;
@@ -221,7 +221,7 @@ static void fill_call(struct gigalock_lock *call, const struct glk_lock *lock,
 {
 	*call = (struct gigalock_lock) {
 		.size = sizeof(*call),
-		.flags = kernel_flags(o->flags, own_memory),
+		.flags = kernel_flags(o->flags),
 		.strategy = lock->strategy,
 		.direction = lock->direction,
 		.bytes = lock->bytes,

@@ -49,8 +49,11 @@ uint64_t glk_search_bound(const struct gigalock_failure *failure)
 		return failure->limit ? failure->limit : UINT64_MAX;
 	case GIGALOCK_REASON_RESERVED_BUSY:
 	case GIGALOCK_REASON_HUGETLB_POOL:
-	case GIGALOCK_REASON_NONPAGED_POOL:
 		return failure->available;
+	case GIGALOCK_REASON_NONPAGED_POOL:
+		/* Of the memory; a table that didn't fit proves nothing. */
+		return failure->request == failure->lock_size ?
+		       failure->available : UINT64_MAX;
 	case GIGALOCK_REASON_OVERCOMMIT:
 	case GIGALOCK_REASON_MEMLOCK_LIMIT:
 	case GIGALOCK_REASON_ADDRESS_SPACE:

@@ -152,8 +152,11 @@ int dmabuf_get(struct glk_card *card, const char *from, uint64_t bytes, int *fd,
 	bytes = (bytes + page - 1) / page * page;
 	failure->reason = GIGALOCK_REASON_NONE;
 	if (after(from, "fd:", &rest)) {
+		/* Ours to close, and whoever gave it has it still. */
 		descriptor(rest, fd);
-		ret = *fd;
+		ret = fcntl(*fd, F_DUPFD_CLOEXEC, 0);
+		if (ret < 0)
+			ret = -errno;
 	} else if (!strcmp(from, "udmabuf")) {
 		ret = from_udmabuf(bytes);
 	} else if (after(from, "heap:", &rest)) {

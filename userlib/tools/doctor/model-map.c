@@ -62,27 +62,31 @@ static bool window_in(const struct facts *f, uint64_t start, uint64_t end)
 }
 
 /*
- * Bus addresses below the device's top, in places aligned to the size's next
- * power of two, clear of the bridges' windows. What is locked already takes
- * such places too.
+ * Whether @bytes of bus addresses fit below the device's top: in a place that is
+ * aligned to the size's next power of two, and clear of the bridges' windows.
+ * What is locked already takes such places too.
  */
+static bool iova_fits(const struct facts *f, uint64_t top, uint64_t bytes)
+{
+	uint64_t used = f->locked_bytes == UNKNOWN ? 0 : f->locked_bytes;
+	uint64_t align = round_up_power(bytes);
+	uint64_t taken = (used + align - 1) / align, places = 0;
+
+	/* The first place has address 0, which is not given out. */
+	for (uint64_t at = align; at <= top && top - at >= bytes - 1; at += align)
+		if (!window_in(f, at, at + bytes) && ++places > taken)
+			return true;
+	return false;
+}
+
 static uint64_t iova_room(const struct facts *f, const struct request *r, uint64_t top)
 {
-	for (uint64_t bytes = round_up_power(r->bytes); bytes >= PAGE; bytes >>= 1) {
-		uint64_t used = f->locked_bytes == UNKNOWN ? 0 : f->locked_bytes;
-		uint64_t taken = used ? (used + bytes - 1) / bytes : 0;
-		uint64_t places = 0;
+	bool wanted = iova_fits(f, top, r->bytes);
 
-		for (uint64_t at = 0; at <= top && top - at >= bytes - 1; at += bytes) {
-			if (at && !window_in(f, at, at + bytes))
-				places++;
-			if (at + bytes < at)
-				break;
-		}
-		if (places > taken)
-			return bytes;
-	}
-	return 0;
+	for (uint64_t bytes = (top + 1) / 2; bytes >= MIB(1); bytes >>= 1)
+		if (iova_fits(f, top, bytes))
+			return wanted && bytes < r->bytes ? r->bytes : bytes;
+	return wanted ? r->bytes : 0;
 }
 
 void model_map(struct facts *f, const struct request *r, struct verdict *v,
@@ -104,12 +108,9 @@ void model_map(struct facts *f, const struct request *r, struct verdict *v,
 	}
 	if (facts_translates(f)) {
 		verdict_word(v, "IOMMU", "translates", "/sys/kernel/iommu_groups/*/type");
-		if (width < 48 && !f->iomem_zeroed) {
-			uint64_t places = iova_room(f, r, top);
-
-			if (places < r->bytes)
-				verdict_bound(v, r, places, GIGALOCK_REASON_IOVA_SPACE, top);
-		}
+		if (width < 48 && !f->iomem_zeroed)
+			verdict_bound(v, r, iova_room(f, r, top),
+				      GIGALOCK_REASON_IOVA_SPACE, top);
 		return;
 	}
 	if (end == UNKNOWN) {
