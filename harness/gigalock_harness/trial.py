@@ -99,8 +99,9 @@ def prepare(d: Draw, guest: Guest) -> None:
     if d.hold:
         commands.append(
             f"gigalock --json lock --size {d.hold} --strategy {d.strategy} --no-touch "
-            "--hold 86400 >/run/held 2>&1 & n=0; until grep -q . /run/held; do n=$((n+1)); "
-            "[ $n -lt 6000 ] || exit 1; usleep 100000; done; grep -q '\"ok\":true' /run/held"
+            "--quiet --hold 86400 >/run/held 2>&1 & n=0; until grep -q . /run/held; do n=$((n+1)); "
+            "[ $n -lt 6000 ] || exit 1; usleep 100000; done; "
+            "grep -q '\"ok\":true' /run/held || { cat /run/held >&2; exit 1; }"
         )
     if d.huge is not None:
         commands.append(
