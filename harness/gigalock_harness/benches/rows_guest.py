@@ -152,10 +152,7 @@ def small_details(state: State) -> Details:
             for thread in THREADS
         ]
         text.append(f"    processor time on the host, us a transfer: {', '.join(threads)}")
-    text.append(
-        "The emulated CPU runs the guest's kernel and program at a tenth of the host's speed or "
-        "less: where it takes most of a transfer's time, the card waits for it."
-    )
+    text.append("Where the emulated CPUs take most of a transfer's time, the card waits for them.")
     return Details(text)
 
 
