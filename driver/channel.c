@@ -164,7 +164,7 @@ struct gl_chan *gl_chan_take(struct gl_card *card,
 		if (left < 0 || chan->dead) {
 			chan->taken = false;
 			mutex_unlock(&chan->lock);
-			return ERR_PTR(left < 0 ? -EINTR : -ENODEV);
+			return ERR_PTR(left < 0 ? -ERESTARTNOHAND : -ENODEV);
 		}
 		if (gl_chan_idle(chan)) {
 			gl_chan_stop(chan);

@@ -409,7 +409,8 @@ int gl_queue_wait(struct gl_file *file, struct gigalock_queue_wait *arg)
 							 gl_queue_woken(q, arg->seen),
 							 left);
 		if (err && err != -ETIME) {
-			err = -EINTR;
+			/* EINTR if a handler ran; else the call goes on. */
+			err = -ERESTARTNOHAND;
 			break;
 		}
 		look = nap == most;

@@ -320,7 +320,8 @@ int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg)
 							gl_xfer_ready(file, wanted),
 							left);
 		if (left < 0) {
-			err = -EINTR;
+			/* EINTR if a handler ran; else the call goes on. */
+			err = -ERESTARTNOHAND;
 			break;
 		}
 		if (left)

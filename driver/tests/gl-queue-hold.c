@@ -113,9 +113,9 @@ int main(int argc, char **argv)
 	} else if (!strcmp(action, "destroy")) {
 		struct gigalock_completion before[ENTRIES];
 
+		memcpy(before, (void *)q.ring, sizeof(before));
 		if (queue_destroy(&q))
 			bail("QUEUE_DESTROY");
-		memcpy(before, (void *)q.ring, sizeof(before));
 		do_unlock(lock.id);
 		printf("destroyed\n");
 		fflush(stdout);

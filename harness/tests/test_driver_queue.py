@@ -169,6 +169,31 @@ def test_a_card_with_a_fault(guest: Guest, fault: str) -> None:
     assert_nothing_left(guest, before)
 
 
+def test_suspending_in_flight(guest: Guest) -> None:
+    """The queue is over after a sleep; nobody who waits sees the freezer's signal."""
+    if guest.run("test -e /sys/power/pm_test").code:
+        pytest.skip("this kernel can't rehearse a suspend")
+    before = memory(guest)
+    try:
+        hold(guest, "wait irq")
+        done = guest.run(
+            "echo devices > /sys/power/pm_test && echo freeze > /sys/power/state", timeout=90
+        )
+        assert done.code == 0, done.stderr
+        pause_after(guest, KNOB_OFF)
+        assert "over 32 seen 5 of 16, 0 wrong\n" in gone(guest)
+    finally:
+        pause_after(guest, KNOB_OFF)
+    run_tap(guest, "gl-queue moves", timeout=400)
+    assert_nothing_left(guest, before)
+
+
+def test_no_allocation_on_the_way(guest: Guest) -> None:
+    if guest.run("test -d /sys/kernel/debug/failslab").code:
+        pytest.skip("this kernel can't make allocations fail")
+    run_tap(guest, "gl-noalloc", timeout=200)
+
+
 def test_pulling_the_card_out(tmp_path: Path) -> None:
     """Surprise removal with the ring mapped and looked at: no signal, an error from the call."""
     with Guest(GuestConfig(ram_mib=512), tmp_path) as g:
