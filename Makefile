@@ -28,8 +28,8 @@ COMMA := ,
 KERNEL_ASKED := $(if $(filter command line,$(origin KERNEL)),$(KERNEL))
 WANTED := stock $(filter-out stock,$(filter $(LISTED),$(subst $(COMMA), ,$(KERNEL_ASKED))))
 ifneq ($(filter matrix bench,$(MAKECMDGOALS)),)
-# A list there, judged by the harness; the causes need both of these anyhow.
-WANTED := stock lab $(filter-out stock lab,$(WANTED))
+# A list there, judged by the harness; all causes together need both of these.
+WANTED := $(WANTED) $(if $(KERNEL_ASKED),,lab)
 else ifneq ($(KERNEL_ASKED),)
 ifeq ($(filter $(LISTED),$(KERNEL_ASKED))$(findstring /,$(KERNEL_ASKED))$(wildcard $(BUILD)/guest-image/kernels/$(KERNEL_ASKED)),)
 $(error no kernel '$(KERNEL_ASKED)'; in guest-image/kernels.list are: $(LISTED))
@@ -99,8 +99,9 @@ matrix: all	## reproduce and cure every cause; SCENARIOS=12- RAM=1G,2G KERNEL=la
 test: all	## run every test: units, device, library, guests (15 minutes at most)
 	@$(TOP)/scripts/run-tests $(TESTS)
 
-test-full: test	## make test, then what it leaves out: debootstraps of Debian 12 and 13
+test-full: test	## make test, then what it leaves out: Debian 12 and 13 from scratch, make matrix
 	@$(PYTHON) -m pytest -p no:cacheprovider -m full -o timeout=14400 $(TOP)/harness/tests
+	@$(MAKE) --no-print-directory matrix
 
 doctor-trial: all	## machines from a SEED=, DRAWS= of them: what the doctor says, then what happens
 	@$(PYTHON) -m gigalock_harness.trial --out $(BUILD)/trial --seed $(or $(SEED),1) \

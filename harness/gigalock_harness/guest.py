@@ -59,6 +59,8 @@ WAIT_FOR_CARD = (
     "n=0; until [ -e /dev/gigalock0 ]; do n=$((n+1)); [ $n -lt 9000 ] || exit 67; "
     "usleep 2000; done;"
 )
+CONSOLE_LIMIT = 2 << 20  # a guest that says more would fill the disk before its time is up
+CONSOLE_LOOK = 0.5
 SMALLEST_MIB = 128  # only for the hint: the stock kernel needs about this much
 
 
@@ -95,6 +97,8 @@ class Guest:
         self.commands_s = 0.0  # time that commands took in the guest, as its agent says
         self._closed = False
         self._end_lock = threading.Lock()
+        self._ended = threading.Event()
+        self._flooded = False
         self._booted = False
 
     # -- the life of it --------------------------------------------------------
@@ -175,6 +179,17 @@ class Guest:
                 )
             except OSError as e:
                 raise self._error(GuestError, f"QEMU can't be started: {e}") from e
+        threading.Thread(target=self._watch_console, daemon=True).start()
+
+    def _watch_console(self) -> None:
+        """End a guest that floods its console."""
+        while not self._ended.wait(CONSOLE_LOOK):
+            with contextlib.suppress(OSError):
+                if self._console_file().stat().st_size > CONSOLE_LIMIT:
+                    self._flooded = True
+                    assert self.process
+                    self.process.kill()
+                    return
 
     def _memory(self) -> tuple[Memory | None, list[int]]:
         """Where RAM comes from, and the open files that QEMU needs for it."""
@@ -248,6 +263,7 @@ class Guest:
 
     def close(self) -> None:
         """End QEMU by its process id: asked, then told, then killed."""
+        self._ended.set()
         with self._end_lock:
             self._closed = True
             process = self.process
@@ -427,6 +443,11 @@ class Guest:
             code = self.process.wait(timeout=EXIT_WAIT)
         except subprocess.TimeoutExpired:
             return self._error(GuestHang, "QEMU closed the command channel but goes on running")
+        if self._flooded:
+            return self._error(
+                GuestError,
+                f"the guest wrote more than {CONSOLE_LIMIT >> 20} MiB to its console and was ended",
+            )
         self._qmp.drain(0.5)
         reason = next(
             (e["data"].get("reason") for e in self._qmp.events if e["event"] == "SHUTDOWN"), None

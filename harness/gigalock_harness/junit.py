@@ -60,6 +60,10 @@ def _case(outcome: Outcome) -> junitparser.TestCase:
             "gib_per_s",
             "boot_s",
             "touched_mib",
+            "expected_cause",
+            "cause",
+            "remedy",
+            "twin",
             "message",
         )
     ]
@@ -76,6 +80,8 @@ def _case(outcome: Outcome) -> junitparser.TestCase:
         "lock_ms",
         "gib_per_s",
         "boot_s",
+        "cause",
+        "twin",
     ):
         if data[key] is not None:
             properties.add_property(junitparser.Property(key, plain(str(data[key]))))
