@@ -9,9 +9,10 @@
  *   region   fields of struct gigalock_lock; bytes and max-segment with K, M, G
  *   align    SG, HUGETLB: start that many bytes behind a page boundary; the
  *            memory is this program's
- *   touch=1  map it (unless flags say not to), check that it is all zero, write
- *            to it: "dirty" is the place of the first byte that was not zero
+ *   touch=1  map it (unless flags say not to), check that it is zero, write to
+ *            it, a word in each cache line: "dirty" is the first place that wasn't
  *   times    lock and unlock that often
+ *   fail     first, so many times, a lock that must fail
  *   hold     seconds to stay with the lock held, told by a first line "held"
  *   keep     take locks until one fails, or that many are held
  *
@@ -29,11 +30,13 @@
 
 #include "tap.h"
 
+#define STRIDE	8	/* words: a look at each cache line */
+
 static int fd;
 static struct gigalock_lock want = { .size = sizeof(want),
 				     .direction = GIGALOCK_DIR_BOTH };
 static struct gigalock_failure why;
-static uint64_t align, touch, times = 1, hold, keep = 1;
+static uint64_t align, touch, times = 1, fail, hold, keep = 1;
 static uint64_t dirty = UINT64_MAX;
 
 static uint64_t number(const char *text)
@@ -60,7 +63,7 @@ static void option(const char *arg)
 		{ "max-segment", &want.max_segment, 8 },
 		{ "timeout", &want.timeout_ms, 4 }, { "fd", &want.fd, 4 },
 		{ "region", &want.region, 4 }, { "align", &align, 8 },
-		{ "touch", &touch, 8 }, { "times", &times, 8 },
+		{ "touch", &touch, 8 }, { "times", &times, 8 }, { "fail", &fail, 8 },
 		{ "hold", &hold, 8 }, { "keep", &keep, 8 },
 	};
 	const char *value = strchr(arg, '=');
@@ -100,12 +103,12 @@ static void touch_it(const struct gigalock_lock *lock)
 		   lock->mmap_offset);
 	if (mem == MAP_FAILED)
 		bail("mmap of the lock");
-	for (uint64_t i = 0; i < words; i++)
+	for (uint64_t i = 0; i < words; i += STRIDE)
 		if (mem[i]) {
 			dirty = i * 8;
 			break;
 		}
-	for (uint64_t i = 0; i < words; i++)
+	for (uint64_t i = 0; i < words; i += STRIDE)
 		mem[i] = 0xd1d1d1d1d1d1d1d1 ^ i;
 	munmap(mem, lock->bytes);
 }
@@ -158,6 +161,9 @@ int main(int argc, char **argv)
 			bail("mmap");
 		want.user_addr = (uintptr_t)mem + align;
 	}
+	for (uint64_t n = 0; n < fail; n++)
+		if (take(&lock))
+			bail("lock number %llu did not fail", (unsigned long long)n);
 	for (uint64_t n = 1; n < times; n++) {
 		if (!take(&lock)) {
 			failed(n - 1);

@@ -208,8 +208,63 @@ def test_module_parameters() -> None:
     text = (TOP / "docs" / "driver.md").read_text()
     source = "".join(path.read_text() for path in (TOP / "driver").glob("*.c"))
     assert names(table_rows(text, "parameter")) == set(
-        re.findall(r"^module_param\((\w+),", source, re.MULTILINE)
+        re.findall(r"^module_param(?:_named|_cb)?\((\w+),", source, re.MULTILINE)
     )
+
+
+def uapi_structs() -> dict[str, list[str]]:
+    """The fields of every struct of the driver's contract."""
+    text = re.sub(r"/\*.*?\*/", "", places.UAPI_HEADER.read_text(), flags=re.DOTALL)
+    return {
+        name: re.findall(r"\b(\w+)(?:\[\d+\])?;", body)
+        for name, body in re.findall(r"^struct (gigalock_\w+) \{(.*?)^\};", text, re.M | re.S)
+    }
+
+
+def test_every_field_of_the_calls() -> None:
+    """docs/driver.md has a table for each struct, with its fields and no others, in order."""
+    text = (TOP / "docs" / "driver.md").read_text()
+    structs = uapi_structs()
+    assert len(structs) > 15
+    said: dict[str, list[str]] = {}
+    waiting: list[str] = []
+    for line in text.splitlines():
+        if line.startswith("| field |"):
+            current, waiting = waiting, []
+            for name in current:
+                said[name] = []
+        elif line.startswith("| `") and current:
+            for name in current:
+                said[name] += re.findall(r"`(\w+)`", line.split("|")[1])
+        elif not line.startswith("|"):
+            current = []
+            waiting += re.findall(r"struct (gigalock_\w+)", line)
+            if line.startswith("#"):
+                waiting = re.findall(r"struct (gigalock_\w+)", line)
+    for name, fields in structs.items():
+        assert name in said, f"no table for struct {name}"
+        # Two short structs may share a table.
+        assert [field for field in said[name] if field in fields] == fields, name
+    known = {field for fields in structs.values() for field in fields}
+    assert {field for fields in said.values() for field in fields} <= known
+
+
+def test_every_reason_of_the_driver() -> None:
+    rows = table_rows((TOP / "docs" / "driver.md").read_text(), "reason")
+    said = [row[0].strip("`") for row in rows]
+    source = "".join(path.read_text() for path in (TOP / "driver").glob("*.c"))
+    used = {
+        name.lower().replace("_", "-") for name in re.findall(r"GIGALOCK_REASON_(\w+)", source)
+    } - {"none"}
+    assert set(said) == used
+    codes = {name: reason.code for name, reason in reasons.load().reasons.items()}
+    assert said == sorted(said, key=codes.__getitem__)
+    assert {unit for row in rows for unit in row[2].split(", ")} <= {
+        "bytes",
+        "count",
+        "milliseconds",
+        "address",
+    }
 
 
 def test_device_errors() -> None:
