@@ -99,9 +99,10 @@ matrix: all	## reproduce and cure every cause; SCENARIOS=12- RAM=1G,2G KERNEL=la
 test: all	## run every test: units, device, library, guests (15 minutes at most)
 	@$(TOP)/scripts/run-tests $(TESTS)
 
-test-full: test	## make test, then what it leaves out: Debian 12 and 13 from scratch, make matrix
+test-full: test	## make test, then what it leaves out: Debian 12 and 13 from scratch, make matrix, test-kernels
 	@$(PYTHON) -m pytest -p no:cacheprovider -m full -o timeout=14400 $(TOP)/harness/tests
 	@$(MAKE) --no-print-directory matrix
+	@$(MAKE) --no-print-directory test-kernels
 
 doctor-trial: all	## machines from a SEED=, DRAWS= of them: what the doctor says, then what happens
 	@$(PYTHON) -m gigalock_harness.trial --out $(BUILD)/trial --seed $(or $(SEED),1) \
