@@ -17,7 +17,7 @@ CLEAN  := $(if $(wildcard $(GIGALOCK_CACHE)/*),,--clean)
 # are those that say something about a kernel: they run in guests of each.
 KERNEL_TESTS ?= $(patsubst $(TOP)/%,%,$(wildcard $(TOP)/harness/tests/test_boot.py \
 	$(TOP)/harness/tests/test_driver*.py $(TOP)/harness/tests/test_lock*.py \
-	$(TOP)/userlib/tests/test_*in_guest.py))
+	$(TOP)/userlib/tests/test_*in_guest.py $(TOP)/userlib/tests/test_32_bits.py))
 TESTS  ?= qemu-dev/tests guest-image/tests userlib/tests harness/tests
 JOBS   ?= 2
 

@@ -22,14 +22,12 @@ TOP = HERE.parent
 NOT_ABOUT_A_KERNEL = {
     "harness/tests": {
         "test_accel.py",
-        "test_bench.py",
-        "test_benches.py",
         "test_boot_bad.py",
-        "test_catalogue.py",
-        "test_cell.py",
+        "test_flood.py",
         "test_kernel_choice.py",
         "test_reasons.py",
         "test_rebuild.py",
+        "test_template.py",
     },
     "userlib/tests": set(),
 }
