@@ -55,7 +55,7 @@ $(shell mkdir -p $(TMPDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help deps all kernel device driver userlib programs image demo matrix doctor-trial test test-full \
+.PHONY: help deps all kernel device driver userlib programs image kernels demo matrix doctor-trial test test-kernels test-full \
 	shell bench qemu-intree qtest coverage docs lint clean distclean
 
 help:		## this list
