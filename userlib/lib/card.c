@@ -15,7 +15,15 @@
 #define STRINGIFY2(x) #x
 #define STRINGIFY(x) STRINGIFY2(x)
 
+/* The same for 32-bit callers of a 64-bit driver. */
 _Static_assert(sizeof(struct gigalock_failure) == 96, "failure has no holes");
+_Static_assert(sizeof(struct gigalock_info) == 120, "info has no holes");
+_Static_assert(sizeof(struct gigalock_lock) == 112, "lock has no holes");
+_Static_assert(sizeof(struct gigalock_submit) == 80, "submit has no holes");
+_Static_assert(sizeof(struct gigalock_wait) == 64, "wait has no holes");
+_Static_assert(sizeof(struct gigalock_lock_stats) == 64, "stats have no holes");
+_Static_assert(sizeof(struct gigalock_queue_create) == 40, "create has no holes");
+_Static_assert(sizeof(struct gigalock_queue_submit) == 40, "submit has no holes");
 
 const char *glk_version(void)
 {

@@ -228,9 +228,10 @@ struct runs {
 /* Runs of RAM below @limit (bytes) that alloc_contig_range() could empty. */
 void pages_runs(struct facts *f, uint64_t limit, bool one_node, uint64_t node,
 		struct runs *runs);
-/* Whether [start, end) could be emptied: 1, 0, or UNKNOWN. */
+/* Pages in [start, end) that do not move, or UNKNOWN; and the longest run without
+ * one that begins at a multiple of @align. */
 uint64_t pages_range_open(struct facts *f, uint64_t start, uint64_t end,
-			  uint64_t align, uint64_t bytes);
+			  uint64_t align, uint64_t *longest);
 
 /* ---- verdicts ---------------------------------------------------------------- */
 

@@ -67,6 +67,38 @@ static bool cma_reachable(const struct facts *f, uint64_t top)
 	return !any;
 }
 
+/*
+ * The bitmap only knows of buffers. Pages of programs in the area are moved
+ * away, but for those that somebody holds.
+ */
+static void coherent_cma_pages(struct facts *f, const struct request *r,
+			       struct verdict *v, uint64_t free)
+{
+	uint64_t best = 0, fixed = 0;
+	bool known = false;
+
+	for (unsigned int i = 0; i < f->ncma; i++) {
+		const struct cma_area *area = &f->cma[i];
+		uint64_t longest, here;
+
+		if (area->base == UNKNOWN)
+			continue;
+		here = pages_range_open(f, area->base, area->base + area->bytes, MIB(1),
+					&longest);
+		if (here == UNKNOWN)
+			continue;
+		known = true;
+		fixed += here;
+		if (longest > best)
+			best = longest;
+	}
+	if (!known || !fixed)
+		return;
+	verdict_number(v, "pages in CMA areas that do not move", fixed, "count",
+		       "/proc/kpageflags, /proc/kpagecount");
+	verdict_bound(v, r, best, GIGALOCK_REASON_CMA_BUSY, free);
+}
+
 static void coherent_cma(struct facts *f, const struct request *r, struct verdict *v)
 {
 	uint64_t top = width_top(facts_width(f, r));
@@ -106,18 +138,7 @@ static void coherent_cma(struct facts *f, const struct request *r, struct verdic
 			       "/sys/kernel/debug/cma");
 		verdict_bound(v, r, free, GIGALOCK_REASON_CMA_FULL, free);
 		verdict_bound(v, r, longest, GIGALOCK_REASON_CMA_BUSY, free);
-		for (unsigned int i = 0; v->locks && i < f->ncma; i++) {
-			const struct cma_area *area = &f->cma[i];
-
-			if (area->base == UNKNOWN || area->longest < r->bytes)
-				continue;
-			if (!pages_range_open(f, area->base, area->base + area->bytes,
-					      MIB(1), r->bytes)) {
-				verdict_bound(v, r, bytes_left(area->longest, MIB(1)),
-					      GIGALOCK_REASON_CMA_BUSY, free);
-				verdict_look(v, "which pages in the area stay: /proc/kpageflags");
-			}
-		}
+		coherent_cma_pages(f, r, v, free);
 	} else if (f->cma_free < r->bytes) {
 		/* Programs' pages there would be moved, buffers would not. */
 		verdict_bound(v, r, f->cma_free, GIGALOCK_REASON_CMA_FULL, f->cma_free);

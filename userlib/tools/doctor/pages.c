@@ -29,11 +29,13 @@
 #define BUDDY F(10)
 #define MMAP F(11)
 #define ANON F(12)
+#define SWAPCACHE F(13)
 #define SWAPBACKED F(14)
 #define HEAD F(15)
 #define TAIL F(16)
 #define HUGE F(17)
 #define NOPAGE F(20)
+#define KSM F(21)
 #define THP F(22)
 #define OFFLINE F(23)
 #define ZERO_PAGE F(24)
@@ -246,32 +248,74 @@ void pages_runs(struct facts *f, uint64_t limit, bool one_node, uint64_t node,
 	asked_before(f, limit, one_node, node, runs, true);
 }
 
+static bool mapped(FILE *counts, uint64_t pfn, unsigned int pages)
+{
+	uint64_t maps[BLOCK];
+
+	if (fseeko(counts, (off_t)(pfn * sizeof(*maps)), SEEK_SET) ||
+	    fread(maps, sizeof(*maps), pages, counts) != pages)
+		return true;	/* not known: nothing is claimed */
+	for (unsigned int i = 0; i < pages; i++)
+		if (maps[i])
+			return true;
+	return false;
+}
+
+/*
+ * An anonymous page that no process maps and that is not in the swap cache lives
+ * by somebody's reference alone: in a pipe, say. It does not move. Of a huge page
+ * parts may be unmapped and it still moves; not when all of it is.
+ */
+static bool held(uint64_t flags, FILE *counts, uint64_t pfn)
+{
+	static uint64_t last = UINT64_MAX;
+	static bool last_mapped;
+
+	if (!counts || !(flags & (ANON | THP)) || flags & (SWAPCACHE | KSM))
+		return false;
+	if (!(flags & THP))
+		return !mapped(counts, pfn, 1);
+	if (pfn / BLOCK != last) {
+		last = pfn / BLOCK;
+		last_mapped = mapped(counts, last * BLOCK, BLOCK);
+	}
+	return !last_mapped;
+}
+
 uint64_t pages_range_open(struct facts *f, uint64_t start, uint64_t end,
-			  uint64_t align, uint64_t bytes)
+			  uint64_t align, uint64_t *longest)
 {
 	FILE *file = facts_open(f, "proc/kpageflags");
-	uint64_t len = 0;
+	FILE *counts = facts_open(f, "proc/kpagecount");
+	uint64_t len = 0, fixed = 0;
 	bool any = false;
 
-	if (!file)
-		return UNKNOWN;
-	if (fseeko(file, (off_t)(start / PAGE * sizeof(uint64_t)), SEEK_SET)) {
+	*longest = 0;
+	if (file && fseeko(file, (off_t)(start / PAGE * sizeof(uint64_t)), SEEK_SET)) {
 		fclose(file);
-		return UNKNOWN;
+		file = NULL;
 	}
-	for (uint64_t at = start; at < end && len < bytes; at += PAGE) {
-		uint64_t flags;
+	for (uint64_t at = start; file && at < end; at += PAGE) {
 		enum page_class class;
+		uint64_t flags;
 
 		if (fread(&flags, sizeof(flags), 1, file) != 1)
 			break;
 		any = true;
 		class = class_of(flags);
-		if (class == PAGE_FIXED || class == PAGE_BOOT || class == PAGE_NONE)
+		if (class == PAGE_FIXED || class == PAGE_BOOT || class == PAGE_NONE ||
+		    held(flags, counts, at / PAGE)) {
 			len = 0;
-		else if (len || !(at % align))
+			fixed++;
+		} else if (len || !(at % align)) {
 			len += PAGE;
+			if (len > *longest)
+				*longest = len;
+		}
 	}
-	fclose(file);
-	return any ? len >= bytes : UNKNOWN;
+	if (file)
+		fclose(file);
+	if (counts)
+		fclose(counts);
+	return any ? fixed : UNKNOWN;
 }
