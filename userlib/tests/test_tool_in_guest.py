@@ -283,7 +283,9 @@ def test_queue_of_a_card_with_one_channel(tmp_path: Path) -> None:
         assert tool(guest, "xfer --size 1M --strategy sg")["verified"] is True
 
 
-@pytest.mark.parametrize("mode, flag", [("queue", ""), ("queue-irq", "--irq"), ("calls", "--calls")])
+@pytest.mark.parametrize(
+    "mode, flag", [("queue", ""), ("queue-irq", "--irq"), ("calls", "--calls")]
+)
 def test_bench(guest: Guest, mode: str, flag: str) -> None:
     said = tool(guest, f"bench --count 3000 --depth 16 --strategy sg {flag}")
     assert said["mode"] == mode and said["ops"] == 3000 and said["wrong"] == 0
