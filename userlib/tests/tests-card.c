@@ -82,6 +82,25 @@ static void bad_lock_options(void **state)
 		{ { .bytes = 1, .reserved = 9 }, GIGALOCK_REASON_BAD_ARGUMENT, 9 },
 		{ { .bytes = 1, .memory = memory }, GIGALOCK_REASON_BAD_ARGUMENT,
 		  (uintptr_t)memory },
+		{ { .bytes = 9, .min_bytes = 1, .memory = memory,
+		    .strategy = GIGALOCK_STRATEGY_HUGETLB },
+		  GIGALOCK_REASON_BAD_ARGUMENT, (uintptr_t)memory },
+		{ { .bytes = 1, .memory = memory, .page_size = 2 << 20,
+		    .strategy = GIGALOCK_STRATEGY_HUGETLB },
+		  GIGALOCK_REASON_BAD_ARGUMENT, 2 << 20 },
+		{ { .bytes = 1, .page_size = 3 << 20,
+		    .strategy = GIGALOCK_STRATEGY_HUGETLB },
+		  GIGALOCK_REASON_BAD_ARGUMENT, 3 << 20 },
+		{ { .bytes = 1, .page_size = 512,
+		    .strategy = GIGALOCK_STRATEGY_HUGETLB },
+		  GIGALOCK_REASON_BAD_ARGUMENT, 512 },
+		{ { .bytes = 1, .page_size = 2 << 20,
+		    .strategy = GIGALOCK_STRATEGY_SG },
+		  GIGALOCK_REASON_BAD_ARGUMENT, 2 << 20 },
+		{ { .bytes = 1, .region = 3, .strategy = GIGALOCK_STRATEGY_POOL },
+		  GIGALOCK_REASON_BAD_ARGUMENT, 3 },
+		{ { .bytes = 1, .node = 2 }, GIGALOCK_REASON_BAD_ARGUMENT, 2 },
+		{ { .bytes = 1, .reserved2 = 8 }, GIGALOCK_REASON_BAD_ARGUMENT, 8 },
 	};
 
 	(void)state;
@@ -138,6 +157,7 @@ static void option_sizes(void **state)
 
 static void bad_limit_options(void **state)
 {
+	struct glk_lock_options lock = { .size = 1 };
 	struct glk_limit_options o = { .size = sizeof(o), .bytes = 0 };
 	struct glk_limit_result r = { .size = sizeof(r) };
 	struct gigalock_failure f;
@@ -150,6 +170,10 @@ static void bad_limit_options(void **state)
 	assert_int_equal(glk_limit_search("/dev/no-such-card", &o, &r, &f), -EINVAL);
 	assert_int_equal(f.reason, GIGALOCK_REASON_BAD_STRATEGY);
 	o.strategy = 0;
+	o.lock = &lock;
+	assert_int_equal(glk_limit_search("/dev/no-such-card", &o, &r, &f), -EINVAL);
+	assert_int_equal(f.reason, GIGALOCK_REASON_BAD_ARGUMENT);
+	lock.size = sizeof(lock);
 	assert_int_equal(glk_limit_search("/dev/no-such-card", &o, &r, &f), -ENOENT);
 	assert_int_equal(f.reason, GIGALOCK_REASON_NO_DEVICE);
 }

@@ -76,6 +76,28 @@ static void combine_large(void **state)
 	assert_int_not_equal(once, glk_crc32c_combine(a, b, 12345));
 }
 
+/* Without a buffer the same as with one. */
+static void of_one_word(void **state)
+{
+	static const uint64_t words[] = { 0, UINT64_MAX, 1, 0x8877665544332211 };
+	static uint8_t buffer[100003];
+
+	(void)state;
+	for (size_t w = 0; w < sizeof(words) / sizeof(words[0]); w++) {
+		for (size_t i = 0; i < sizeof(buffer); i++)
+			buffer[i] = (uint8_t)(words[w] >> (8 * (i % 8)));
+		for (size_t len = 0; len < 70; len++)
+			assert_int_equal(glk_word_crc32c(words[w], len),
+					 glk_crc32c(0, buffer, len));
+		assert_int_equal(glk_word_crc32c(words[w], sizeof(buffer)),
+				 glk_crc32c(0, buffer, sizeof(buffer)));
+	}
+	/* A gibibyte is made of its halves. */
+	assert_int_equal(glk_word_crc32c(5, (uint64_t)1 << 30),
+			 glk_crc32c_combine(glk_word_crc32c(5, 1 << 29),
+					    glk_word_crc32c(5, 1 << 29), 1 << 29));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -83,6 +105,7 @@ int main(void)
 		cmocka_unit_test(both_ways_agree),
 		cmocka_unit_test(in_pieces),
 		cmocka_unit_test(combine_large),
+		cmocka_unit_test(of_one_word),
 	};
 
 	return cmocka_run_group_tests_name("crc32c", tests, NULL, NULL);

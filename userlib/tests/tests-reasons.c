@@ -27,6 +27,10 @@ static void a_few_by_hand(void **state)
 	assert_int_equal(glk_strategy_by_name("", &strategy), -ENOENT);
 	assert_int_equal(strategy, GIGALOCK_STRATEGY_SG);
 	assert_string_equal(glk_unit_name(GIGALOCK_UNIT_ADDRESS), "address");
+	assert_string_equal(glk_backing_name(GIGALOCK_BACKING_CMA), "cma");
+	assert_string_equal(glk_backing_name(GIGALOCK_BACKING_COUNT), "unknown");
+	for (uint32_t b = 1; b < GIGALOCK_BACKING_COUNT; b++)
+		assert_string_not_equal(glk_backing_name(b), "unknown");
 	assert_string_equal(glk_version(), GLK_VERSION_STRING);
 }
 

@@ -243,6 +243,79 @@ static void broken_attempts_end_it(void **state)
 	assert_int_equal(glk_search_run(&search, &result), -EAGAIN);
 }
 
+/* Where no size will do, that is seen at once; but not of auto, whose other
+ * strategies may do. */
+static void nothing_will_do(void **state)
+{
+	static const uint32_t reasons[] = {
+		GIGALOCK_REASON_BAD_STRATEGY, GIGALOCK_REASON_BAD_ARGUMENT,
+		GIGALOCK_REASON_RESERVED_MISSING, GIGALOCK_REASON_POOL_EMPTY,
+		GIGALOCK_REASON_HUGETLB_SIZE, GIGALOCK_REASON_DMABUF_REFUSED,
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+		struct model m = { .most = 0, .reason = reasons[i] };
+		struct glk_limit_result r = run(&m, GIB, 4096, 10);
+
+		assert_int_equal(r.largest, 0);
+		assert_true(r.tries <= 2);
+	}
+	struct model m = { .most = 300 * MIB, .reason = GIGALOCK_REASON_BAD_ARGUMENT };
+	const struct glk_search search = {
+		.bytes = GIB, .granule = 4096, .per_mille = 10, .several = true,
+		.attempt = attempt, .arg = &m,
+	};
+	struct glk_limit_result r;
+
+	assert_int_equal(glk_search_run(&search, &r), 0);
+	near_enough(r.largest, 300 * MIB, 4096, 10);
+}
+
+/* Bounds that the new reasons prove: there in two or three tries. */
+static void bounds_of_what_is_set_aside(void **state)
+{
+	static const struct {
+		uint32_t reason;
+		bool by_limit;
+	} cases[] = {
+		{ GIGALOCK_REASON_POOL_SMALL, true },
+		{ GIGALOCK_REASON_RESERVED_SMALL, true },
+		{ GIGALOCK_REASON_RESERVED_BUSY, false },
+		{ GIGALOCK_REASON_HUGETLB_POOL, false },
+		{ GIGALOCK_REASON_TOO_MANY_SEGMENTS, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct model m = { .most = 96 * MIB, .reason = cases[i].reason };
+		struct glk_limit_result r;
+
+		if (cases[i].by_limit)
+			m.limit = m.most;
+		else
+			m.available = m.most;
+		r = run(&m, GIB, 4096, 10);
+		assert_int_equal(r.largest, 96 * MIB);
+		assert_true(r.tries <= 3);
+	}
+}
+
+/* Of a budget, a table that didn't fit proves nothing about the memory. */
+static void budget(void **state)
+{
+	struct gigalock_failure f = {
+		.reason = GIGALOCK_REASON_NONPAGED_POOL, .lock_size = 8 * MIB,
+		.request = 8 * MIB, .available = 3 * MIB,
+	};
+
+	(void)state;
+	assert_int_equal(glk_search_bound(&f), 3 * MIB);
+	f.request = 16;
+	f.available = 0;
+	assert_int_equal(glk_search_bound(&f), UINT64_MAX);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -257,6 +330,9 @@ int main(void)
 		cmocka_unit_test(granule),
 		cmocka_unit_test(nothing_at_all),
 		cmocka_unit_test(broken_attempts_end_it),
+		cmocka_unit_test(nothing_will_do),
+		cmocka_unit_test(bounds_of_what_is_set_aside),
+		cmocka_unit_test(budget),
 	};
 
 	return cmocka_run_group_tests_name("search", tests, NULL, NULL);
