@@ -278,7 +278,7 @@ static void test_limits(void)
 static void test_held(void)
 {
 	struct gigalock_cancel c = { .size = sizeof(c) };
-	struct gigalock_submit s[8];
+	struct gigalock_submit s[9];
 	struct gigalock_wait w;
 
 	s[0] = part(TO, 0, MIB);
@@ -303,13 +303,16 @@ static void test_held(void)
 	   (unsigned long long)w.bytes);
 	fails(reap(s[2].xfer, &w, 200), ETIMEDOUT, "the one without a limit waits");
 
-	/* Small ones in one ring, behind that one: any may go. */
+	/* Small ones in one ring, behind that one, and one that has to wait. */
 	for (int i = 3; i < 8; i++) {
 		s[i] = part(TO, i * 4096, 4096);
 		s[i].timeout_ms = i == 6 ? 200 : 0;
 		if (submit(&s[i]))
 			bail("SUBMIT");
 	}
+	s[8] = part(TO, 0, MIB);
+	if (submit(&s[8]))
+		bail("SUBMIT");
 	fails(reap(0, &w, 20000), 0, "one in the middle of the ring ends");
 	is(w.xfer, s[6].xfer, "  the one with a limit");
 	is(w.status, ETIMEDOUT, "  its status");
@@ -326,13 +329,13 @@ static void test_held(void)
 	printf("held\n");
 	fflush(stdout);
 	/* The knob lets go. */
-	for (int i = 3; i < 8; i++) {
+	for (int i = 3; i <= 8; i++) {
 		if (i == 4 || i == 6)
 			continue;
 		fails(reap(0, &w, 60000), 0, "one that was left");
 		is(w.xfer, s[i].xfer, "  in the order of submission");
 		is(w.status, 0, "  its status");
-		is(w.bytes, 4096, "  its length");
+		is(w.bytes, s[i].length, "  its length");
 	}
 }
 
