@@ -6,7 +6,7 @@
  *
  *   gl-midway STRATEGY MIB ACTION
  *
- *   STRATEGY  coherent, contig-range, sg
+ *   STRATEGY  coherent, contig-range, sg, reserved, pool, hugetlb, chunked
  *   ACTION    sleep   stay until killed
  *             close   close the card
  *             exit    leave without closing anything
@@ -41,13 +41,22 @@ static struct gigalock_submit sub = { .size = sizeof(sub) };
 
 static uint32_t strategy_of(const char *name)
 {
-	static const char * const names[] = { "coherent", "contig-range", "sg" };
+	static const char * const names[] = {
+		"coherent", "contig-range", "sg", "reserved", "pool", "hugetlb", "chunked",
+	};
 
-	for (uint32_t i = 0; i < GIGALOCK_STRATEGY_COUNT; i++)
+	for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (!strcmp(name, names[i]))
 			return i;
 	errno = EINVAL;
 	bail("strategy %s", name);
+}
+
+/* The program's, and not the driver's. */
+static bool own_memory(void)
+{
+	return lock.strategy == GIGALOCK_STRATEGY_SG ||
+	       lock.strategy == GIGALOCK_STRATEGY_HUGETLB;
 }
 
 /* Until it has begun, isn't done, and two looks find it at the same place. */
@@ -122,9 +131,11 @@ int main(int argc, char **argv)
 	fd = open("/dev/gigalock0", O_RDWR);
 	if (fd < 0)
 		bail("open");
-	if (lock.strategy == GIGALOCK_STRATEGY_SG) {
+	if (own_memory()) {
+		int huge = lock.strategy == GIGALOCK_STRATEGY_HUGETLB ? MAP_HUGETLB : 0;
+
 		mem = mmap(NULL, lock.bytes, PROT_READ | PROT_WRITE,
-			   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+			   MAP_PRIVATE | MAP_ANONYMOUS | huge, -1, 0);
 		if (mem == MAP_FAILED)
 			bail("mmap");
 		lock.user_addr = (uintptr_t)mem;
@@ -159,7 +170,7 @@ int main(int argc, char **argv)
 		cancel();
 		if (reap() != ECANCELED)
 			bail("status of a cancelled transfer");
-		if (lock.strategy != GIGALOCK_STRATEGY_SG) {
+		if (!own_memory()) {
 			if (!unlock() || errno != EBUSY)
 				bail("UNLOCK while mapped was not refused");
 			munmap(mem, lock.bytes);

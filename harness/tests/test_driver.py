@@ -22,7 +22,9 @@ HALF = 5_000_000  # bytes; neither a page's nor a chunk's multiple
 MIB = 32
 STRATEGIES = ["coherent", "contig-range", "sg"]
 # Coherent memory is limited to the largest block of the page allocator.
-LARGEST = {"coherent": 4, "contig-range": MIB, "sg": MIB}
+LARGEST = {"coherent": 4} | dict.fromkeys(
+    ("contig-range", "sg", "reserved", "pool", "hugetlb", "chunked"), MIB
+)
 
 
 @pytest.fixture(scope="module")
