@@ -6,6 +6,10 @@
 #ifndef GIGALOCK_TEST_CARD_H
 #define GIGALOCK_TEST_CARD_H
 
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE	/* memfd_create() and such; before any other header */
+#endif
+
 #include <fcntl.h>
 #include <stdint.h>
 #include <sys/ioctl.h>
@@ -19,18 +23,26 @@
 static int card = -1;
 static struct gigalock_info card_info = { .size = sizeof(card_info) };
 
-/* The first card there is: one that comes back while in use has another number. */
-static inline void card_open(void)
+/*
+ * Open the first card from number @from on, and say which it is: one that comes
+ * back while in use has another number.
+ */
+static inline int card_node(int from, int *fd)
 {
 	char path[32];
 
-	card = -1;
-	for (int i = 0; card < 0 && i < 16; i++) {
+	for (int i = from; i < 16; i++) {
 		snprintf(path, sizeof(path), "/dev/gigalock%d", i);
-		card = open(path, O_RDWR | O_CLOEXEC);
+		*fd = open(path, O_RDWR | O_CLOEXEC);
+		if (*fd >= 0)
+			return i;
 	}
-	if (card < 0)
-		bail("open");
+	bail("open a card");
+}
+
+static inline void card_open(void)
+{
+	card_node(0, &card);
 	if (ioctl(card, GIGALOCK_IOC_INFO, &card_info))
 		bail("INFO");
 }
@@ -190,11 +202,14 @@ static inline uint64_t physical_runs(const void *mem, uint64_t bytes, uint64_t m
 	uint64_t pages = ((uintptr_t)mem + bytes + 4095) / 4096 - first;
 
 	for (uint64_t i = 0; i < pages; i++) {
-		uint64_t entry, pfn;
+		static uint64_t entries[4096];
+		uint64_t pfn, n = pages - i < 4096 ? pages - i : 4096;
 
-		if (pread(fd, &entry, 8, (first + i) * 8) != 8 || !(entry >> 63))
+		if (i % 4096 == 0 && pread(fd, entries, n * 8, (first + i) * 8) != (ssize_t)n * 8)
+			bail("pagemap");
+		if (!(entries[i % 4096] >> 63))
 			bail("pagemap has no page %llu", (unsigned long long)i);
-		pfn = entry & ((1ULL << 55) - 1);
+		pfn = entries[i % 4096] & ((1ULL << 55) - 1);
 		if (!pfn)
 			bail("pagemap tells no page numbers");
 		if (pfn != next || length + 4096 > most) {

@@ -6,15 +6,16 @@
  *   gl-dmabuf import udmabuf|HEAP MIB	import what the kernel makes
  *   gl-dmabuf refused			all that must not work
  *   gl-dmabuf gone STRATEGY MIB	the card is unbound while all of that is there
+ *   gl-dmabuf two STRATEGY MIB	between two cards, of which the first is unbound
  */
+#include "card.h"
+
 #include <setjmp.h>
 #include <signal.h>
 
 #include <linux/dma-buf.h>
 #include <linux/dma-heap.h>
 #include <linux/udmabuf.h>
-
-#include "card.h"
 
 #define PAGE	4096UL
 #define SLOT	"/sys/bus/pci/drivers/gigalock"
@@ -79,7 +80,7 @@ static void cpu_access(int fd, uint64_t what)
 /* The card reads through one lock and writes through the other. */
 static void through(uint32_t from, uint32_t to, char *mem, const char *what)
 {
-	uint64_t n = bytes < 1UL << 20 ? bytes : 1UL << 20, half = n / 2;
+	uint64_t half = bytes / 4 < 1UL << 19 ? bytes / 4 : 1UL << 19;
 
 	mark(mem, half, 77);
 	memset(mem + half, 0, half);
@@ -106,16 +107,10 @@ static void run_export(const char *strategy)
 	cpu_access(fd, DMA_BUF_SYNC_START);
 	cpu_access(fd, DMA_BUF_SYNC_END);
 
-	if (try_import(&imported, fd, 0))
-		bail("import: reason %u", card_why.reason);
-	is(imported.backing, GIGALOCK_BACKING_DMABUF, "imported, the lock says so");
-	is(imported.mmap_offset, 0, "and is not mapped through the card");
-	ok(imported.segments >= 1 && imported.longest_segment <= bytes, "its pieces are told");
-	through(lock.id, imported.id, mem, "the card reads the lock and writes the import");
-	through(imported.id, lock.id, mem, "and the other way round");
-	fails(try_export(imported.id, O_RDWR, &again), EOPNOTSUPP, "EXPORT of an import");
-
-	/* The first half only: its end is an end. */
+	/*
+	 * The first half only: its end is an end. Before any other import: where
+	 * all bounces, a sync brings the bytes of every importer, also old ones.
+	 */
 	if (try_import(&part, fd, bytes / 2))
 		bail("import of a part: reason %u", card_why.reason);
 	through(part.id, part.id, mem, "a part can be imported");
@@ -127,6 +122,15 @@ static void run_export(const char *strategy)
 		fails(ioctl(card, GIGALOCK_IOC_SUBMIT, &s), ERANGE, "behind it nothing moves");
 	}
 	do_unlock(part.id);
+
+	if (try_import(&imported, fd, 0))
+		bail("import: reason %u", card_why.reason);
+	is(imported.backing, GIGALOCK_BACKING_DMABUF, "imported, the lock says so");
+	is(imported.mmap_offset, 0, "and is not mapped through the card");
+	ok(imported.segments >= 1 && imported.longest_segment <= bytes, "its pieces are told");
+	through(lock.id, imported.id, mem, "the card reads the lock and writes the import");
+	through(imported.id, lock.id, mem, "and the other way round");
+	fails(try_export(imported.id, O_RDWR, &again), EOPNOTSUPP, "EXPORT of an import");
 
 	again = export(lock.id);
 	ok(again != fd, "it can be exported twice");
@@ -359,6 +363,47 @@ static void run_gone(const char *strategy)
 	ok(true, "all can be closed");
 }
 
+/* A lock of the first card, imported by the second, which then is alone. */
+static void run_two(const char *strategy)
+{
+	struct gigalock_lock lock = { 0 }, imported;
+	int first, second, fd;
+	bool coherent = !strcmp(strategy, "coherent");
+	char slot[64], *mem;
+
+	close(card);
+	card_node(card_node(0, &first) + 1, &second);
+	card = first;
+	if (ioctl(card, GIGALOCK_IOC_INFO, &card_info))
+		bail("INFO");
+	mem = get(&lock, strategy);
+	snprintf(slot, sizeof(slot), "%s", (char *)card_info.bus);
+	fd = export(lock.id);
+	card = second;
+	if (coherent) {
+		fails(try_import(&imported, fd, 0), EOPNOTSUPP,
+		      "memory that goes with a card is not for another");
+		is(card_why.reason, GIGALOCK_REASON_DMABUF_REFUSED, "  for its reason");
+		return;
+	}
+	if (try_import(&imported, fd, 0))
+		bail("import: reason %u", card_why.reason);
+	mark(mem, PAGE, 1);
+	do_move(imported.id, GIGALOCK_DIR_TO_CARD, 0, PAGE, 0);
+	do_move(imported.id, GIGALOCK_DIR_FROM_CARD, bytes - PAGE, PAGE, 0);
+	is(marked_until(mem + bytes - PAGE, PAGE, 1), PAGE, "the other card reads and writes it");
+	card = first;
+	fails(try_unlock(lock.id), EBUSY, "UNLOCK while the other card has it");
+	sysfs(SLOT "/unbind", slot);
+	card = second;
+	do_move(imported.id, GIGALOCK_DIR_FROM_CARD, 0, bytes, 0);
+	do_move(imported.id, GIGALOCK_DIR_TO_CARD, 0, bytes, 0);
+	ok(true, "its card gone, the other one still has the memory");
+	do_unlock(imported.id);
+	fails(try_import(&imported, fd, 0), ENODEV, "but not a second time");
+	sysfs(SLOT "/bind", slot);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2)
@@ -374,6 +419,8 @@ int main(int argc, char **argv)
 		run_refused();
 	else if (!strcmp(argv[1], "gone") && argc == 4)
 		run_gone(argv[2]);
+	else if (!strcmp(argv[1], "two") && argc == 4)
+		run_two(argv[2]);
 	else
 		bail("unknown words");
 	return tap_done();

@@ -8,9 +8,9 @@
  * With SPARSE only a page every 2 MiB is touched. Last it prints "# pte KIB",
  * the page tables that the mapping of all of it took.
  */
-#include <sys/wait.h>
-
 #include "card.h"
+
+#include <sys/wait.h>
 
 #define PAGE	4096UL
 
