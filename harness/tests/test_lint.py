@@ -26,7 +26,7 @@ class Lint:
         self.clone = Clone(folder)
         self.bin = folder / "bin"
         self.bin.mkdir()
-        for quiet in ("perl", "make", "shellcheck"):
+        for quiet in ("perl", "make", "shellcheck", "spatch"):
             self.fake(quiet, "exit 0")
         self.ruff(PINNED)
 
@@ -121,6 +121,73 @@ def test_a_build_that_warns_fails(lint: Lint) -> None:
     done = lint.run()
     assert done.returncode == 1
     assert "FAIL  driver, W=1 and sparse" in done.stdout
+
+
+def test_what_passed_is_not_run_again_until_it_changed(lint: Lint) -> None:
+    name = "checkpatch --strict, driver"
+    first, again = lint.run(), lint.run()
+    assert f"ok    {name}\n" in first.stdout and f"ok    {name} (as before)\n" in again.stdout
+    # What would fail now is not asked, as nothing it looks at is another ...
+    lint.fake("perl", "echo made up; exit 1")
+    lint.fake("make", "echo driver/x.c:1: warning: made up")
+    done = lint.run()
+    assert f"ok    {name} (as before)\n" in done.stdout and "FAIL  driver" not in done.stdout
+    # ... until it is; and what failed is asked each time.
+    lint.clone.change("driver/pci.c", "module_exit(", "/* another */\nmodule_exit(")
+    for _ in range(2):
+        done = lint.run()
+        assert done.returncode == 1
+        assert f"FAIL  {name}\n" in done.stdout and "FAIL  kernel-doc, driver\n" in done.stdout
+        assert "FAIL  driver, W=1 and sparse, stock\n" in done.stdout
+
+
+def test_a_kernel_that_is_not_in_the_cache_is_skipped_aloud(lint: Lint) -> None:
+    with (lint.clone.top / "guest-image" / "kernels.list").open("a") as kernels:
+        kernels.write("unheard\tmust\tdeb\tlinux-image-unheard\n")
+        kernels.write("moving\treport\tdeb\tlinux-image-moving\n")
+    done = lint.run()
+    assert done.returncode == 0, done.stdout
+    assert "skip  driver, W=1 and sparse, unheard: this kernel is not in the cache" in done.stdout
+    assert "moving" not in done.stdout
+
+
+SEMANTIC_PATCH = """/// Made up.
+// Options: --no-includes
+virtual report
+virtual org
+@r@
+expression e;
+position p;
+@@
+ made_up@p(e)
+@script:python depends on report@
+p << r.p;
+@@
+coccilib.report.print_report(p[0], "WARNING: made up")
+"""
+
+
+def test_what_a_semantic_patch_finds_fails(tmp_path: Path) -> None:
+    scripts, sources = tmp_path / "scripts", tmp_path / "sources"
+    scripts.mkdir()
+    sources.mkdir()
+    (scripts / "a.cocci").write_text(SEMANTIC_PATCH)
+    check = [TOP / "scripts" / "coccicheck", scripts, sources]
+    source = sources / "a.c"
+    source.write_text("int f(int x)\n{\n\treturn x;\n}\n")
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    source.write_text("int f(int x)\n{\n\treturn made_up(x);\n}\n")
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert re.search(r"a\.c:3:.*WARNING: made up", done.stdout), done.stdout
+    # A patch that can't be run is no patch that found nothing.
+    (scripts / "a.cocci").write_text(SEMANTIC_PATCH.replace("@r@", "@r"))
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "a.cocci: spatch failed" in done.stdout
+    (scripts / "a.cocci").unlink()
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and "no script in" in done.stderr
 
 
 def test_every_licence_named_has_its_text() -> None:
