@@ -37,19 +37,10 @@ struct gl_importer {
 	bool mapped;
 };
 
-/* Run by the importers' calls: is there still a card? Ends with gl_export_leave(). */
-static bool gl_export_enter(struct gl_export *export, int *idx)
+/* Is there still a card? Asked under its SRCU by who then needs it. */
+static bool gl_export_orphaned(struct gl_export *export)
 {
-	*idx = srcu_read_lock(&export->card->srcu);
-	if (!READ_ONCE(export->card->gone))
-		return true;
-	srcu_read_unlock(&export->card->srcu, *idx);
-	return false;
-}
-
-static void gl_export_leave(struct gl_export *export, int idx)
-{
-	srcu_read_unlock(&export->card->srcu, idx);
+	return READ_ONCE(export->card->gone);
 }
 
 /* Does its memory go with the card? */
@@ -71,11 +62,10 @@ static int gl_export_attach(struct dma_buf *buf, struct dma_buf_attachment *atta
 {
 	struct gl_export *export = buf->priv;
 	struct gl_importer *importer;
-	int idx;
 
-	if (!gl_export_enter(export, &idx))
+	/* The card's memory stays, and mapping asks again. */
+	if (gl_export_orphaned(export))
 		return -ENODEV;
-	gl_export_leave(export, idx);
 	if (gl_export_of_card(export) && attachment->dev != gl_dev(export->card))
 		return -EOPNOTSUPP;
 	importer = kzalloc(sizeof(*importer), GFP_KERNEL_ACCOUNT);
@@ -131,25 +121,35 @@ static int gl_export_fill(struct gl_lock *lock, struct gl_importer *importer)
 	return err;
 }
 
+/* Under SRCU: the card is there. */
+static int gl_export_map_table(struct gl_export *export,
+			       struct gl_importer *importer,
+			       enum dma_data_direction dir)
+{
+	int err = gl_export_fill(export->lock, importer);
+
+	if (!err) {
+		sg_mark_end(importer->table.last);
+		err = dma_map_sgtable(importer->dev, &importer->table.sgt, dir, 0);
+	}
+	if (err)
+		gl_table_free(&importer->table);
+	return err;
+}
+
 static struct sg_table *gl_export_map(struct dma_buf_attachment *attachment,
 				      enum dma_data_direction dir)
 {
 	struct gl_importer *importer = attachment->priv;
 	struct gl_export *export = attachment->dmabuf->priv;
-	int err, idx;
+	int err = -ENODEV, idx;
 
-	if (!gl_export_enter(export, &idx))
-		return ERR_PTR(-ENODEV);
-	err = gl_export_fill(export->lock, importer);
-	if (!err) {
-		sg_mark_end(importer->table.last);
-		err = dma_map_sgtable(importer->dev, &importer->table.sgt, dir, 0);
-	}
-	gl_export_leave(export, idx);
-	if (err) {
-		gl_table_free(&importer->table);
+	idx = srcu_read_lock(&export->card->srcu);
+	if (!gl_export_orphaned(export))
+		err = gl_export_map_table(export, importer, dir);
+	srcu_read_unlock(&export->card->srcu, idx);
+	if (err)
 		return ERR_PTR(err);
-	}
 	mutex_lock(&export->mutex);
 	importer->dir = dir;
 	importer->mapped = true;
@@ -203,13 +203,13 @@ static int gl_export_end_cpu(struct dma_buf *buf, enum dma_data_direction dir)
 static vm_fault_t gl_export_fault_order(struct vm_fault *vmf, unsigned int order)
 {
 	struct gl_export *export = vmf->vma->vm_private_data;
-	vm_fault_t ret;
+	vm_fault_t ret = VM_FAULT_SIGBUS;
 	int idx;
 
-	if (!gl_export_enter(export, &idx))
-		return VM_FAULT_SIGBUS;
-	ret = gl_fault_pfns(export->lock, vmf, vmf->pgoff, order);
-	gl_export_leave(export, idx);
+	idx = srcu_read_lock(&export->card->srcu);
+	if (!gl_export_orphaned(export))
+		ret = gl_fault_pfns(export->lock, vmf, vmf->pgoff, order);
+	srcu_read_unlock(&export->card->srcu, idx);
 	return ret;
 }
 
@@ -257,7 +257,7 @@ static int gl_export_mmap(struct dma_buf *buf, struct vm_area_struct *vma)
 {
 	struct gl_export *export = buf->priv;
 	struct gl_lock *lock = export->lock;
-	int idx;
+	int err = -ENODEV, idx;
 
 	/* Shared: of a file that is for reading only, the core takes VM_SHARED away. */
 	if (!(vma->vm_flags & VM_MAYSHARE))
@@ -267,13 +267,32 @@ static int gl_export_mmap(struct dma_buf *buf, struct vm_area_struct *vma)
 	/* Pages only, and the caller's memory may begin within one. */
 	if (lock->strategy->user_memory && lock->sgt->sgl->offset)
 		return -EINVAL;
-	if (!gl_export_enter(export, &idx))
-		return -ENODEV;
-	gl_vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
-	vma->vm_private_data = export;
-	vma->vm_ops = &gl_export_vm_ops;
-	gl_export_vma_open(vma);
-	gl_export_leave(export, idx);
+	idx = srcu_read_lock(&export->card->srcu);
+	if (!gl_export_orphaned(export)) {
+		gl_vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
+		vma->vm_private_data = export;
+		vma->vm_ops = &gl_export_vm_ops;
+		gl_export_vma_open(vma);
+		err = 0;
+	}
+	srcu_read_unlock(&export->card->srcu, idx);
+	return err;
+}
+
+/* Under SRCU: all pages of the lock, one by one. */
+static int gl_export_pages(struct gl_lock *lock, u64 pages, struct page **array)
+{
+	u64 page, run, i;
+
+	for (page = 0; page < pages; page += run) {
+		unsigned long pfn = lock->strategy->pfn(lock, page, &run);
+
+		if (!run || !pfn_valid(pfn))
+			return -EOPNOTSUPP;
+		run = min(run, pages - page);
+		for (i = 0; i < run; i++)
+			array[page + i] = pfn_to_page(pfn + i);
+	}
 	return 0;
 }
 
@@ -281,35 +300,25 @@ static int gl_export_vmap(struct dma_buf *buf, struct iosys_map *map)
 {
 	struct gl_export *export = buf->priv;
 	struct gl_lock *lock = export->lock;
-	u64 pages = PFN_UP(lock->bytes), page, run;
+	u64 pages = PFN_UP(lock->bytes);
+	int err = -ENODEV, idx;
 	struct page **array;
 	void *vaddr;
-	int idx;
 
 	if (gl_export_of_card(export) ||
 	    (lock->strategy->user_memory && lock->sgt->sgl->offset))
 		return -EOPNOTSUPP;
-	if (!gl_export_enter(export, &idx))
-		return -ENODEV;
 	array = __vmalloc(array_size(pages, sizeof(*array)), GFP_KERNEL_ACCOUNT);
-	for (page = 0; array && page < pages; page += run) {
-		unsigned long pfn = lock->strategy->pfn(lock, page, &run);
-		u64 i;
-
-		if (!run || !pfn_valid(pfn)) {
-			vfree(array);
-			gl_export_leave(export, idx);
-			return -EOPNOTSUPP;
-		}
-		run = min(run, pages - page);
-		for (i = 0; i < run; i++)
-			array[page + i] = pfn_to_page(pfn + i);
-	}
-	gl_export_leave(export, idx);
-	vaddr = array ? vmap(array, pages, VM_MAP, PAGE_KERNEL) : NULL;
+	if (!array)
+		return -ENOMEM;
+	idx = srcu_read_lock(&export->card->srcu);
+	if (!gl_export_orphaned(export))
+		err = gl_export_pages(lock, pages, array);
+	srcu_read_unlock(&export->card->srcu, idx);
+	vaddr = err ? NULL : vmap(array, pages, VM_MAP, PAGE_KERNEL);
 	vfree(array);
 	if (!vaddr)
-		return -ENOMEM;
+		return err ?: -ENOMEM;
 	iosys_map_set_vaddr(map, vaddr);
 	return 0;
 }
