@@ -279,7 +279,8 @@ typedef void (*glk_tried_fn)(const struct glk_try *attempt, void *arg);
 				    * neighbours aren't merged */
 #define GLK_LOCK_SMALL_TABLE	16u /* at most GIGALOCK_SMALL_TABLE_ENTRIES
 				     * pieces */
-#define GLK_LOCK_NODE		32u /* memory of NUMA node @node only */
+#define GLK_LOCK_NODE		32u /* memory of NUMA node @node only. What the
+				     * library allocates is taken from there */
 
 /** What to lock. */
 struct glk_lock_options {

@@ -87,6 +87,10 @@ int glk_memory_new(uint64_t bytes, bool hugepage, void **memory,
 		   struct glk_cause *cause);
 void glk_memory_free(void *memory, uint64_t bytes);
 
+/* Take pages of that NUMA node as long as there are any. Then of others: to
+ * insist would call the OOM killer, and the driver looks where they lie. */
+void glk_memory_prefer(void *memory, uint64_t bytes, uint32_t node);
+
 /* False where the process can't name that many bytes: 32 bits. */
 static inline bool glk_fits(uint64_t bytes)
 {

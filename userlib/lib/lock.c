@@ -170,6 +170,8 @@ static int get_memory(struct glk_lock *lock, const struct glk_lock_options *o,
 		ret = glk_memory_new(lock->bytes, o->flags & GLK_LOCK_HUGEPAGE,
 				     &lock->data, &cause);
 	}
+	if (!ret && o->flags & GLK_LOCK_NODE)
+		glk_memory_prefer(lock->data, lock->owned, o->node);
 	if (!ret)
 		return 0;
 	lock->owned = 0;

@@ -4,10 +4,12 @@
  * kernel would not map it. A reason is given from evidence, never guessed.
  */
 #define _GNU_SOURCE
+#include <linux/mempolicy.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "internal.h"
@@ -222,6 +224,18 @@ int glk_memory_new(uint64_t bytes, bool hugepage, void **memory,
 		madvise(start, (size_t)length, MADV_HUGEPAGE);
 	*memory = start;
 	return 0;
+}
+
+void glk_memory_prefer(void *memory, uint64_t bytes, uint32_t node)
+{
+	unsigned long mask[1024 / (8 * sizeof(long))] = { 0 };
+	const uint32_t bits = 8 * sizeof(mask[0]);
+
+	if (node >= 8 * sizeof(mask))
+		return;		/* there is none, the driver says so */
+	mask[node / bits] = 1UL << node % bits;
+	syscall(SYS_mbind, memory, (size_t)bytes, MPOL_PREFERRED, mask,
+		8 * sizeof(mask), 0);
 }
 
 void glk_memory_free(void *memory, uint64_t bytes)

@@ -27,6 +27,13 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         yield g
 
 
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    config = GuestConfig(ram_mib=768, nodes_mib=[384, 384], smp=2)
+    with Guest(config, tmp_path_factory.mktemp("nodes")) as g:
+        yield g
+
+
 def tool(guest: Guest, arguments: str, code: int | None = 0) -> dict[str, Any]:
     return inguest.tool(guest, arguments, code)
 
@@ -114,6 +121,24 @@ def test_no_gigabyte_pages_without_the_cpu_flag(tmp_path: Path) -> None:
         said = tool(guest, "lock --size 1G --strategy hugetlb --page-size 1G", 1)
         assert said["failure"]["reason"] == "hugetlb-size"
         assert said["failure"]["request"] == 1 << 30 and "pdpe1gb" in said["failure"]["remedy"]
+
+
+@pytest.mark.parametrize("strategy", ["contig-range", "sg", "chunked", "hugetlb"])
+@pytest.mark.parametrize("node", [0, 1])
+def test_memory_of_one_node(two_nodes: Guest, node: int, strategy: str) -> None:
+    # 96 MiB of huge pages on each node.
+    two_nodes.run(f"echo {96 if strategy == 'hugetlb' else 0} > /proc/sys/vm/nr_hugepages")
+    assert tool(two_nodes, f"lock --size 64M --strategy {strategy} --node {node}")["ok"] is True
+    if strategy == "hugetlb":
+        failure = tool(two_nodes, f"lock --size 150M -S hugetlb --node {node}", 1)["failure"]
+        assert failure["reason"] == "node-memory" and failure["available"] == 96 * MIB
+        return
+    said = tool(two_nodes, f"lock --size 400M --strategy {strategy} --node {node}", 1)
+    failure = said["failure"]
+    assert failure["reason"] == "node-memory" and failure["request"] == 400 * MIB
+    assert 200 * MIB < failure["limit"] <= 384 * MIB
+    failure = tool(two_nodes, f"lock --size 1M --strategy {strategy} --node 2", 1)["failure"]
+    assert failure["reason"] == "bad-argument" and failure["request"] == 2
 
 
 def test_reserved(tmp_path: Path) -> None:
