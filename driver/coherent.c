@@ -28,6 +28,15 @@ static void gl_stand_in_release(struct device *dev)
 	kfree(dev);
 }
 
+static void gl_stand_in_put(struct gl_card *card, struct device *dev)
+{
+	if (!dev || dev == gl_dev(card))
+		return;
+	/* Borrowed from the card: not for the release to free. */
+	dev->dma_range_map = NULL;
+	put_device(dev);
+}
+
 /* A device that stands in for the card, with another mask and node. */
 static struct device *gl_stand_in(struct gl_card *card, u64 mask, int node)
 {
@@ -43,19 +52,10 @@ static struct device *gl_stand_in(struct gl_card *card, u64 mask, int node)
 	dev->dma_range_map = gl_dev(card)->dma_range_map;
 	set_dev_node(dev, node);
 	if (dev_set_name(dev, "%s-stand-in", dev_name(&card->chr))) {
-		put_device(dev);
+		gl_stand_in_put(card, dev);
 		return NULL;
 	}
 	return dev;
-}
-
-static void gl_stand_in_put(struct gl_card *card, struct device *dev)
-{
-	if (dev == gl_dev(card))
-		return;
-	/* Borrowed from the card: not for the release to free. */
-	dev->dma_range_map = NULL;
-	put_device(dev);
 }
 
 /*

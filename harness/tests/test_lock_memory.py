@@ -13,7 +13,18 @@ from typing import Any
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
 from gigalock_harness.inguest import TESTS, tool
-from rawlock import DEBUG, NODE, SMALL_TABLE, budgets, fails, need_kernel, raw, reload, works
+from rawlock import (
+    DEBUG,
+    NO_USER_MAP,
+    NODE,
+    SMALL_TABLE,
+    budgets,
+    fails,
+    need_kernel,
+    raw,
+    reload,
+    works,
+)
 from test_driver import assert_nothing_left, memory
 
 MIB = 2**20
@@ -461,6 +472,28 @@ def test_what_can_be_mapped_is_zero(tmp_path: Path) -> None:
             ("pool", "32M"),
         ):
             assert works(g, strategy, size, touch=1, times=3)["dirty"] == -1, strategy
+        assert g.unexpected_lines() == []
+
+
+# ---- 64 bits -----------------------------------------------------------------
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("strategy", ["contig-range", "chunked", "reserved"])
+def test_eight_gibibytes(tmp_path: Path, strategy: str) -> None:
+    """Sizes that no 32-bit number holds; one run is one piece for the device, a table's entries
+    are shorter than 4 GiB each."""
+    need_kernel("lab")
+    region = f"memmap=8G${HIGH:#x}", {"driver_params": [f"reserved={HIGH:#x}+8G"]}
+    words, more = region if strategy == "reserved" else ("nokaslr", {})
+    with boot(tmp_path, 12288, words, kernel="lab", low_ram_mib=2048, **more) as g:
+        got = works(g, strategy, "8G", flags=NO_USER_MAP, patience=500)
+        assert got["segments"] * got["longest"] >= 8 * GIB
+        if strategy != "chunked":
+            assert (got["segments"], got["longest"]) == (1, 8 * GIB)
+        got = works(g, strategy, "8G", max_segment="1G", patience=500)
+        assert got["longest"] == GIB and got["segments"] >= 8
+        assert got["mmap_offset"] + 8 * GIB < 2**44
         assert g.unexpected_lines() == []
 
 

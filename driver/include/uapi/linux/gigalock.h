@@ -84,7 +84,7 @@
 #define GIGALOCK_REASON_CMA_BUSY	31 /* cma-busy: enough CMA memory is free, but no run of it could be had; available is what is free */
 #define GIGALOCK_REASON_CMA_ABOVE_WIDTH	32 /* cma-above-width: CMA memory lies above what the device can address; limit is the highest address */
 #define GIGALOCK_REASON_IOVA_SPACE	33 /* iova-space: the IOMMU has no free range of bus addresses of that length; limit is the highest address */
-#define GIGALOCK_REASON_TOO_MANY_SEGMENTS 34 /* too-many-segments: more pieces than the table may have; limit is its room, available how much of the buffer fitted */
+#define GIGALOCK_REASON_TOO_MANY_SEGMENTS 34 /* too-many-segments: more pieces than the table may have; limit is its room, available how many pages of the buffer fitted */
 #define GIGALOCK_REASON_NONPAGED_POOL	35 /* nonpaged-pool: the driver's budget of memory, fixed when it was loaded; limit is it, available what is left */
 #define GIGALOCK_REASON_MAPPING_ENTRIES	36 /* mapping-entries: the driver's budget of page-table entries for mapped buffers, fixed when it was loaded; a count */
 #define GIGALOCK_REASON_RESERVED_MISSING 37 /* reserved-missing: no such reserved region; limit is how many there are */
