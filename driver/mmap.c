@@ -163,8 +163,11 @@ int gl_file_mmap(struct gl_file *file, struct vm_area_struct *vma)
 	u64 offset = 0;
 	int err = 0;
 
-	/* A private mapping would copy on write and never reach the device. */
-	if (!(vma->vm_flags & VM_SHARED))
+	/*
+	 * A private mapping would copy on write and never reach the device. Of a
+	 * file that is open for reading only, the core takes VM_SHARED away.
+	 */
+	if (!(vma->vm_flags & VM_MAYSHARE))
 		return -EINVAL;
 
 	mutex_lock(&file->lock);
