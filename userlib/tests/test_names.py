@@ -188,7 +188,7 @@ def errnos_of_reasons(text: str, known: set[str]) -> dict[str, set[str]]:
     """Of a list such as "EFAULT bad-address, read-only EIO dma-map"."""
     said: dict[str, set[str]] = {}
     errno = ""
-    for word in re.findall(r"\bE[A-Z]{2,}\b|[a-z]+(?:-[a-z]+)*", text):
+    for word in re.findall(r"\bE[A-Z0-9]{2,}\b|[a-z]+(?:-[a-z]+)*", text):
         if word.isupper():
             errno = word
         elif word in known:
