@@ -186,6 +186,17 @@ def test_few_rounds_are_marked(tmp_path: Path) -> None:
     assert "measures nothing" not in page.render(got)
 
 
+@pytest.mark.parametrize(("load", "told"), [(0.1, False), (1000.0, True)])
+def test_a_busy_machine_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: float, told: bool
+) -> None:
+    monkeypatch.setattr(run, "load", lambda: load)
+    got = measure(tmp_path, group(row("a", *[(1, 1)] * 9)))
+    assert got["machine"]["load_before"] == load
+    assert ("Others were at work" in page.render(got)) == told
+    assert ("others were at work" in cli.table(got)) == told
+
+
 @pytest.mark.parametrize("log", [False, True])
 def test_points_lie_on_the_plot(log: bool) -> None:
     points = [[4096.0, 100.0], [65536.0, 1000.0], [8.0 * 2**30, 1e9]]

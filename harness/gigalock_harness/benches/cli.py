@@ -75,6 +75,11 @@ def table(result: dict[str, Any]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths)).rstrip() for row in rows]
     lines.insert(1, "  ".join("-" * w for w in widths[:-1]))
+    if page.busy(result):
+        lines.append(
+            f"others were at work on this machine (load {result['machine']['load_before']:g}): "
+            "these figures say little"
+        )
     lines += [f"not measured: {one['name']}: {one['why']}" for one in result["not_measured"]]
     return "\n".join(lines)
 

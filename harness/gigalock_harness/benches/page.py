@@ -11,6 +11,11 @@ from ..report import TEMPLATES
 from . import ROUNDS, plots, run
 
 
+def busy(result: dict[str, Any]) -> bool:
+    """Others were at work on the machine when the run began."""
+    return result["machine"]["load_before"] > result["machine"]["cpus"] / 2
+
+
 def render(result: dict[str, Any]) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -27,6 +32,7 @@ def render(result: dict[str, Any]) -> str:
         reached=sum(run.verdict(row) == "reached" for row in with_goal),
         with_goal=len(with_goal),
         few=result["rounds"] < ROUNDS,
+        busy=busy(result),
         enough=ROUNDS,
         bars=plots.bars(result["rows"], result["samples"]),
         plots=[plot for plot in drawn if plot],

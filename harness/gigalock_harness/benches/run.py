@@ -65,6 +65,11 @@ def select(groups: Sequence[Group], patterns: Sequence[str]) -> list[Group]:
     return [group for group in kept if group.rows]
 
 
+def load() -> float:
+    """How many programs wanted a CPU in the last minute."""
+    return float(Path("/proc/loadavg").read_text().split()[0])
+
+
 def machine() -> dict[str, Any]:
     """What the figures are figures of."""
     cpu = "unknown"
@@ -111,6 +116,7 @@ class Run:
         self.details: dict[str, list[str]] = {}
         self.plots: list[dict[str, Any]] = []
         self.missing: list[dict[str, str]] = []
+        self.load = load()  # of others: we have not begun
 
     def _not_measured(self, group: Group, rows: Sequence[Row], why: str) -> None:
         why = plain(why.partition("\n")[0])[:300]
@@ -194,7 +200,7 @@ class Run:
             "samples": self.samples,
             "details": self.details,
             "plots": self.plots,
-            "machine": machine(),
+            "machine": {**machine(), "load_before": self.load},
             "measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
 
