@@ -57,6 +57,23 @@ def test_segments_of_an_unaligned_buffer(guest: Guest) -> None:
     assert (got["segments"], got["longest"]) == (2, PAGE - 100)
 
 
+def test_segments_that_an_iommu_has_merged(tmp_path: Path) -> None:
+    """One run of bus addresses: cut again, where pages end."""
+    with Guest(GuestConfig(ram_mib=512, iommu="intel"), tmp_path) as g:
+        assert works(g, "sg", "4M", align=100)["segments"] == 1
+        got = works(g, "sg", 2 * PAGE, max_segment=PAGE, align=100)
+        assert (got["segments"], got["longest"]) == (3, PAGE)
+        got = works(g, "sg", 4 * PAGE, max_segment=3 * PAGE, align=100)
+        assert (got["segments"], got["longest"]) == (2, 3 * PAGE - 100)
+        assert works(g, "sg", "4M", flags=ENTRY_PER_PAGE, align=100)["segments"] == 1025
+        assert works(g, "coherent", "4M", max_segment="64K")["segments"] == 64
+        why = fails(g, "sg", "1M", flags=SMALL_TABLE, max_segment=PAGE, align=100)
+        assert (why["reason"], why["request"], why["limit"]) == ("too-many-segments", 257, 256)
+        r = g.run("gigalock xfer --size 5M --strategy sg --max-segment 12K --json", timeout=120)
+        assert '"verified": true' in r.stdout or '"verified":true' in r.stdout, r.stdout + r.stderr
+        assert g.unexpected_lines() == []
+
+
 def test_segments_of_other_lengths_move_every_byte(guest: Guest) -> None:
     for options in ("--max-segment 4K", "--max-segment 12K", "--max-segment 1M"):
         r = guest.run(f"gigalock xfer --size 5M --strategy sg {options} --json", timeout=120)
