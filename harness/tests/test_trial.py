@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The doctor's trial: what it draws, how it judges, what it prints, and that it leaves nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import guests
+import pytest
+from gigalock_harness import trial
+from gigalock_harness.sizes import GIB, MIB
+from gigalock_harness.trial_draw import THEMES, Draw, draw
+from gigalock_harness.trial_judge import Outcome, agrees, by_ram_alone, near, true_cause
+
+KERNELS = ("stock", "lab")
+STRATEGIES = ("coherent", "contig-range", "sg", "reserved", "pool", "hugetlb", "chunked")
+
+
+def many(seed: int, count: int) -> list[Draw]:
+    return [draw(seed, n, KERNELS, STRATEGIES) for n in range(count)]
+
+
+# -- what is drawn -------------------------------------------------------------
+
+
+def test_a_seed_is_a_seed() -> None:
+    assert [d.to_json() for d in many(5, 40)] == [d.to_json() for d in many(5, 40)]
+    assert [d.to_json() for d in many(5, 40)] != [d.to_json() for d in many(6, 40)]
+
+
+def test_the_same_draw_alone_and_among_others() -> None:
+    assert many(5, 40)[31].to_json() == draw(5, 31, KERNELS, STRATEGIES).to_json()
+
+
+def test_every_theme_comes() -> None:
+    seen = Counter(d.theme for d in many(1, 1500))
+    assert set(seen) == {theme.__name__ for theme in THEMES}
+
+
+def test_what_is_not_there_is_not_drawn() -> None:
+    for n in range(200):
+        d = draw(3, n, ("stock",), ("sg", "coherent"))
+        assert d.kernel == "stock" and d.strategy in ("sg", "coherent")
+    with pytest.raises(ValueError, match="no theme fits"):
+        draw(3, 0, ("stock",), ())
+
+
+def test_drawn_machines_can_be() -> None:
+    for d in many(2, 400):
+        trial.config(d).check()
+        assert d.bytes % 4096 == 0 and d.bytes > 0, d.describe()
+        assert d.ram_mib <= 6144 and (not d.nodes_mib or sum(d.nodes_mib) == d.ram_mib)
+        assert str(d.bytes) in d.request() and d.strategy in d.describe()
+
+
+# -- how it is judged ------------------------------------------------------------
+
+
+def test_agreement() -> None:
+    locks, fails = Outcome(True), Outcome(False, 10, 900 * MIB, "killed")
+    assert agrees(locks, locks, GIB) == []
+    assert agrees(locks, fails, GIB) == ["locks"]
+    assert agrees(fails, locks, GIB) == ["locks"]
+    assert agrees(Outcome(None), locks, GIB) == ["locks"]
+    assert agrees(Outcome(None), fails, GIB) == ["locks"]
+    assert agrees(Outcome(False, 10, 980 * MIB), fails, GIB) == []
+    assert agrees(Outcome(False, 11, 980 * MIB), fails, GIB) == ["cause"]
+    assert agrees(Outcome(False, 11, 700 * MIB), fails, GIB) == ["cause", "largest"]
+    assert agrees(Outcome(False, 10, None), fails, GIB) == ["largest"]
+
+
+def test_near_is_ten_percent() -> None:
+    assert near(1090 * MIB, 1000 * MIB, 2 * GIB) and not near(1110 * MIB, 1000 * MIB, 2 * GIB)
+    assert near(910 * MIB, 1000 * MIB, 2 * GIB) and not near(890 * MIB, 1000 * MIB, 2 * GIB)
+    assert near(5 * GIB, GIB, GIB)  # more than was asked for is never tried
+    assert near(0, 0, GIB) and not near(MIB, 0, GIB)
+
+
+@pytest.mark.parametrize(
+    "d, reason, cause",
+    [
+        (Draw(strategy="coherent"), "buddy-limit", 1),
+        (Draw(strategy="coherent", cmdline=["cma=1G"]), "buddy-limit", 2),
+        (Draw(strategy="coherent", kernel="lab"), "buddy-limit", 3),
+        (Draw(strategy="coherent", kernel="lab", cmdline=["cma=9G"]), "buddy-limit", 7),
+        (Draw(hold_cma=True), "cma-busy", 6),
+        (Draw(hold=GIB), "cma-busy", 5),
+        (Draw(cmdline=["swiotlb=force"]), "swiotlb-full", 17),
+        (Draw(), "swiotlb-full", 15),
+        (Draw(overcommit=2), "overcommit", 22),
+        (Draw(), "overcommit", 9),
+        (Draw(group=512 * MIB), "killed", 13),
+        (Draw(group=512 * MIB), "kernel-metadata", 13),
+        (Draw(cmdline=["kernelcore=512M"]), "killed", 30),
+        (Draw(left_free=GIB), "killed", 11),
+        (Draw(ram_mib=1024, left_free=GIB), "killed", 10),
+        (Draw(ram_mib=1200), "killed", 10),
+        (Draw(fragmented=GIB), "no-free-range", 24),
+        (Draw(kaslr=True), "no-free-range", 25),
+        (Draw(nodes_mib=[1024, 1024]), "no-free-range", 23),
+        (Draw(options=["--page-size 1G"]), "hugetlb-pool", 26),
+        (Draw(options=["--page-size 2M"]), "hugetlb-pool", None),
+        (Draw(options=["--small-table", "--max-segment 65536"]), "too-many-segments", 32),
+        (Draw(options=["--small-table"]), "too-many-segments", 37),
+        (Draw(address_space=GIB), "address-space", 20),
+        (Draw(), "address-space", 21),
+        (Draw(), "reserved-missing", 28),
+    ],
+)
+def test_true_cause(d: Draw, reason: str, cause: int | None) -> None:
+    assert true_cause(d, reason) == cause
+
+
+def test_ram_alone_knows_only_ram() -> None:
+    assert by_ram_alone(Draw(ram_mib=2048, bytes=GIB)).locks is True
+    beyond = by_ram_alone(Draw(ram_mib=512, bytes=GIB))
+    assert beyond.locks is False and beyond.cause == 9 and beyond.largest == 512 * MIB
+    assert by_ram_alone(Draw(ram_mib=2048, user=True, memlock=0)).locks is True
+
+
+def result(number: int, differs: list[str], happened: Outcome | None) -> dict[str, Any]:
+    return {
+        "draw": {"number": number},
+        "machine": f"machine {number}",
+        "error": None if happened else "the guest panicked",
+        "line": "predicted that; happened this",
+        "differs": differs,
+        "ram_differs": [] if number % 2 else ["locks"],
+        "happened": happened.to_json() if happened else None,
+    }
+
+
+def test_summary() -> None:
+    fails = Outcome(False, 10, 0, "killed")
+    lines = trial.summary(
+        [result(0, [], fails), result(1, ["cause"], fails), result(2, ["crashed"], None),
+         result(3, [], Outcome(True))]
+    )  # fmt: skip
+    text = "\n".join(lines)
+    assert lines[-1] == "agree 2 of 4"
+    assert lines[-2].endswith("RAM alone: agree 2 of 4")
+    assert "draw 1: machine 1" in text and "draw 2: machine 2" in text and "draw 0" not in text
+    assert "the guest panicked  [crashed]" in text
+    assert "failed: 2 of 4 (50 %)" in text and "10 (2)" in text
+
+
+# -- in guests --------------------------------------------------------------------
+
+
+def test_a_crash_is_a_disagreement(tmp_path: Path) -> None:
+    """A machine that panics while it boots."""
+    d = Draw(strategy="coherent", ram_mib=512, cmdline=["rdinit=/none"], bytes=MIB)
+    ledger = trial.Ledger(tmp_path / "predictions.jsonl")
+    said = trial.run_draw(d, ledger, tmp_path / "guests", trial.Alive())
+    assert said["differs"] == ["crashed"] and said["happened"] is None and said["error"]
+
+
+def test_the_prediction_is_written_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the lock is tried the prediction is in the file, and it is the doctor's own."""
+    d = Draw(number=7, ram_mib=512, strategy="coherent", bytes=64 * MIB)
+    path = tmp_path / "predictions.jsonl"
+    ledger, seen = trial.Ledger(path), list[dict[str, Any]]()
+    real = trial.happen
+
+    def happen(draw: Draw, guest: Any) -> Outcome:
+        seen.append(json.loads(path.read_text()))
+        return real(draw, guest)
+
+    monkeypatch.setattr(trial, "happen", happen)
+    said = trial.run_draw(d, ledger, tmp_path / "guests", trial.Alive())
+    assert said["differs"] == [] and said["predicted"]["cause"] == 1
+    assert seen[0]["draw"] == 7 and seen[0]["said"]["cause"]["number"] == 1
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C in the middle: no guest stays, and what was done is in the report."""
+    command = [sys.executable, "-m", "gigalock_harness.trial", "--draws", "50", "--jobs", "2"]
+    process = subprocess.Popen(
+        [*command, "--out", str(tmp_path)], stdout=subprocess.PIPE, text=True, env=os.environ
+    )
+    try:
+        until = time.monotonic() + 300
+        while not (tmp_path / "trial.json").exists() and time.monotonic() < until:
+            assert process.poll() is None
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    done = len(json.loads((tmp_path / "trial.json").read_text())["results"])
+    assert process.returncode == 130 and 1 <= done < 50
+    assert out.rstrip().splitlines()[-1].endswith(f" of {done}")
+    assert not [line for line in guests.descendants(process.pid).values() if "qemu" in line]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--draws", "0"], "--draws 0; 1 to 100000"),
+        (["--draws", "100001"], "--draws 100001"),
+        (["--jobs", "0"], "--jobs 0"),
+        (["--first", "-1"], "--first -1"),
+        (["--seed", "x"], "invalid int value: 'x'"),
+    ],
+)
+def test_bad_arguments(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        trial.main(words)
+    assert caught.value.code == 2 and said in capsys.readouterr().err
