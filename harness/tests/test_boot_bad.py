@@ -130,7 +130,7 @@ def test_driver_that_is_not_in_the_image(tmp_path: Path) -> None:
         ({"ram_mib": -5}, "RAM of -5 MiB"),
         ({"ram_mib": 1 << 40}, "16777216 are possible"),
         ({"smp": 0}, "0 processors; 1 to 255"),
-        ({"iommu": "amd"}, "iommu 'amd'"),
+        ({"iommu": "arm"}, "iommu 'arm'"),
         ({"boot_timeout": 0}, "boot time limit of 0 s"),
         ({"kernel": "no-such"}, "no kernel 'no-such'.*built are: .*stock"),
         ({"initramfs": Path("/nonexistent.cpio")}, "no initramfs /nonexistent.cpio"),

@@ -196,7 +196,7 @@ def test_make_shell_with_a_driver_beside_it(tmp_path: Path) -> None:
     """As a person says it: a path from where they stand, and whatever module lies there."""
     copy = tmp_path / "mine.ko"
     words, other = b"locks large DMA buffers", b"LOCKS LARGE DMA BUFFERS"
-    ours = (places.build_dir() / "driver" / "gigalock.ko").read_bytes()
+    ours = (places.build_dir() / "driver" / "stock" / "gigalock.ko").read_bytes()
     assert words in ours
     copy.write_bytes(ours.replace(words, other))
     with on_terminal(
