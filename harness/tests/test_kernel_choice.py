@@ -119,18 +119,3 @@ def test_coherent_memory_comes_from_cma(lab: Guest) -> None:
         assert done.ok, done.stderr
         after = int(guest.run("cat /sys/kernel/mm/cma/*/alloc_pages_success").stdout)
         assert after - before >= (32 << 20) // 4096
-
-
-def test_dmatest_finds_a_channel(lab: Guest) -> None:
-    """The kernel's own test of DMA engines, on ours."""
-    if not lab.run("ls /sys/class/dma").stdout.strip():
-        pytest.skip("the driver offers no channel to the kernel's DMA engine")
-    lab.run(
-        "cd /sys/module/dmatest/parameters; echo 5 > iterations; echo 4096 > test_buf_size;"
-        " echo '' > channel; echo 1 > run"
-    )
-    for _ in range(50):
-        said = lab.run("dmesg | grep 'dmatest:.*summary'; sleep 0.2").stdout
-        if said:
-            break
-    assert "summary 5 tests, 0 failures" in said

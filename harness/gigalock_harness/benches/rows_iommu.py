@@ -52,7 +52,7 @@ def where(op: int) -> Callable[[State], Details]:
             [
                 f"a piece of 4 KiB: memcpy {plain:.2f} us, the card without translation "
                 f"{off:.2f} us, with it {on:.2f} us;",
-                f"so a translation, its share of the main loop's round trip and the search for it "
+                f"so a translation, its share of taking QEMU's big lock and the search for it "
                 f"take {on - off:.2f} us.",
             ]
         )
