@@ -112,7 +112,7 @@ def test_cma_busy(tmp_path: Path) -> None:
         assert why_of(why) == ("cma-busy", errno.ENOMEM, "allocate")
         assert GIB < why["available"] <= 1200 * MIB
         assert works(g, "coherent", "8M")["backing"] == "cma"
-        g.run("kill $(pidof gl-cma-hold); sleep 0.5")
+        g.run("kill $(pidof gl-cma-hold); while pidof gl-cma-hold >/dev/null; do sleep 0.1; done")
         assert works(g, "coherent", "1G")["backing"] == "cma"
 
 
