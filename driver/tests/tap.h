@@ -60,13 +60,15 @@ static inline int tap_done(void)
 __attribute__((noreturn, format(printf, 1, 2)))
 static inline void bail(const char *fmt, ...)
 {
+	/* The first line printed needs memory, and getting that may set errno. */
+	int err = errno;
 	va_list args;
 
 	printf("Bail out! ");
 	va_start(args, fmt);
 	vprintf(fmt, args);
 	va_end(args);
-	printf(" (%s)\n", strerror(errno));
+	printf(" (%s)\n", strerror(err));
 	exit(2);
 }
 

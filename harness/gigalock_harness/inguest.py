@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from dataclasses import dataclass
 from typing import Any
 
 from .guest import Guest
 
 TESTS = "/usr/lib/gigalock/tests"
+OUT = "/tmp/out"  # what a program in the background says
 CARD = "/machine/peripheral/gl0"
 KNOB_OFF = 2**64 - 1  # of pause-after
 
@@ -41,6 +43,31 @@ def run_tap(guest: Guest, program: str, timeout: float = 120) -> str:
     assert not got.failed and done.code == 0, said
     assert got.planned == len(got.passed) > 0, said
     return done.stdout
+
+
+def start(guest: Guest, command: str, until: str, patience: float = 60, out: str = OUT) -> str:
+    """Start a program in the background; all it has said once there is a line of that pattern.
+
+    A shell opens the file only in the child that it has forked: without its removal, what an
+    earlier program said could still be there, and be taken for this one's.
+    """
+    guest.run(f"rm -f {out}; {command} > {out} 2>&1 &")
+    end = time.monotonic() + patience
+    while True:
+        said = guest.run(f"cat {out}").stdout
+        if re.search(until, said, re.M):
+            return said
+        assert time.monotonic() < end and "Bail out!" not in said, f"{until!r} is not in: {said}"
+        time.sleep(0.05)
+
+
+def wait_gone(guest: Guest, program: str, patience: float = 60, out: str = OUT) -> str:
+    """Wait for the end of a program that was started; all it has said."""
+    end = time.monotonic() + patience
+    while guest.run(f"pidof {program}").ok:
+        assert time.monotonic() < end, f"{program} doesn't end: {guest.run(f'cat {out}').stdout}"
+        time.sleep(0.05)
+    return guest.run(f"cat {out}").stdout
 
 
 def tool(

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
-from gigalock_harness.inguest import CARD, KNOB_OFF, TESTS, pause_after, run_tap
+from gigalock_harness.inguest import CARD, KNOB_OFF, TESTS, pause_after, run_tap, start, wait_gone
 
 HALF = 5_000_000  # bytes; neither a page's nor a chunk's multiple
 MIB = 32
@@ -94,24 +94,11 @@ def assert_nothing_left(g: Guest, before: Memory) -> None:
 def half_way(g: Guest, strategy: str, action: str) -> str:
     """Start gl-midway in the background and wait until it says where it stands."""
     pause_after(g, LARGEST[strategy] * 2**20 // 2 + 12345)
-    g.run(f"{TESTS}/gl-midway {strategy} {LARGEST[strategy]} {action} > /tmp/out 2>&1 &")
-    for _ in range(100):
-        out = g.run("cat /tmp/out").stdout
-        if "half-way" in out or "Bail" in out:
-            break
-        time.sleep(0.1)
+    out = start(g, f"{TESTS}/gl-midway {strategy} {LARGEST[strategy]} {action}", "^half-way")
     m = re.search(r"half-way (\d+) of (\d+)", out)
     assert m, out
     assert 0 < int(m[1]) < int(m[2])
     return out
-
-
-def wait_gone(g: Guest) -> str:
-    for _ in range(100):
-        if g.run("pidof gl-midway").code:
-            return g.run("cat /tmp/out").stdout
-        time.sleep(0.1)
-    pytest.fail("gl-midway does not end: " + g.run("cat /tmp/out").stdout)
 
 
 def test_abi(guest: Guest) -> None:
@@ -125,13 +112,13 @@ def test_ending_half_way_leaves_nothing(guest: Guest, strategy: str, action: str
     try:
         half_way(guest, strategy, action)
         if action != "fork":
-            out = wait_gone(guest)
+            out = wait_gone(guest, "gl-midway")
             assert "done" in out or action == "exit"
         else:
             # The child holds the file, so the transfer goes on until it is gone.
             time.sleep(0.2)
             assert not guest.run("pidof gl-midway").code
-            wait_gone(guest)
+            wait_gone(guest, "gl-midway")
     finally:
         pause_after(guest, KNOB_OFF)
     assert_nothing_left(guest, before)
@@ -145,7 +132,7 @@ def test_killing_half_way_leaves_nothing(guest: Guest, strategy: str, signal: st
         half_way(guest, strategy, "sleep")
         assert guest.qmp("qom-get", path=CARD, property="paused") is True
         guest.run(f"kill -{signal} $(pidof gl-midway)")
-        wait_gone(guest)
+        wait_gone(guest, "gl-midway")
     finally:
         pause_after(guest, KNOB_OFF)
     assert_nothing_left(guest, before)
@@ -199,7 +186,7 @@ def test_unloading_in_use_is_refused(guest: Guest) -> None:
     finally:
         pause_after(guest, KNOB_OFF)
         guest.run("kill -KILL $(pidof gl-midway)")
-    wait_gone(guest)
+    wait_gone(guest, "gl-midway")
     assert_nothing_left(guest, before)
 
 
@@ -215,27 +202,6 @@ def test_unloading_leaves_nothing(guest: Guest) -> None:
     assert_nothing_left(guest, before)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
-def test_unbinding_half_way_ends_the_transfer(guest: Guest, strategy: str) -> None:
-    """The card is taken away with the file open, mapped and a transfer running."""
-    before = memory(guest)
-    try:
-        half_way(guest, strategy, "wait")
-        r = guest.run(
-            "cd /sys/bus/pci/drivers/gigalock && d=$(ls -d 0000:*) &&"
-            " echo $d > unbind && echo $d > /tmp/slot",
-            timeout=30,
-        )
-        assert r.code == 0, r.stderr
-        out = wait_gone(guest)
-        # Told either by the transfer's status (device-gone) or, if it came too late, by the call.
-        assert re.search(r"status 19 .*reason 24$", out, re.M) or "wait errno 19" in out, out
-    finally:
-        pause_after(guest, KNOB_OFF)
-        guest.run("cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind")
-    assert_nothing_left(guest, before)
-
-
 def test_function_reset_half_way(guest: Guest) -> None:
     """FLR: the transfer is lost and says so; the next one works."""
     before = memory(guest)
@@ -244,7 +210,7 @@ def test_function_reset_half_way(guest: Guest) -> None:
         r = guest.run("echo 1 > $(ls -d /sys/bus/pci/drivers/gigalock/0000:*)/reset", timeout=30)
         assert r.code == 0, r.stderr
         pause_after(guest, KNOB_OFF)
-        out = wait_gone(guest)
+        out = wait_gone(guest, "gl-midway")
         assert re.search(r"status 125 .*reason 23$", out, re.M), out  # ECANCELED, cancelled
     finally:
         pause_after(guest, KNOB_OFF)
@@ -266,7 +232,7 @@ def test_bus_mastering_off_half_way(guest: Guest) -> None:
             ' sleep 1; printf "\\\\$(printf %o $old)" | dd of=$c bs=1 seek=4 conv=notrunc 2>&1'
         )
         assert r.code == 0, r.stdout
-        out = wait_gone(guest)
+        out = wait_gone(guest, "gl-midway")
         assert re.search(r"status 5 .*reason 21$", out, re.M), out  # EIO, device-error
         log = json.loads(guest.run("gigalock failures --json").stdout)["failures"]
         assert (log[-1]["reason"], log[-1]["request"]) == ("device-error", 8)  # GL_ERR_BUS_MASTER
@@ -280,7 +246,7 @@ def test_a_transfer_without_memory_for_it(guest: Guest) -> None:
     before = memory(guest)
     try:
         half_way(guest, "sg", "nomem")
-        out = wait_gone(guest)
+        out = wait_gone(guest, "gl-midway")
         assert "reason 14 stage 6" in out and "done" in out, out
     finally:
         pause_after(guest, KNOB_OFF)
@@ -293,7 +259,7 @@ def test_a_lock_given_back_is_back_before_the_reap(guest: Guest, strategy: str) 
     try:
         half_way(guest, strategy, "unreaped")
         pause_after(guest, KNOB_OFF)
-        out = wait_gone(guest)
+        out = wait_gone(guest, "gl-midway")
         assert "locks 0\n" in out and "done" in out, out
     finally:
         pause_after(guest, KNOB_OFF)
@@ -306,7 +272,7 @@ def test_poll(guest: Guest) -> None:
         half_way(guest, "sg", "poll")
         assert "poll" not in guest.run("sleep 0.5; cat /tmp/out").stdout
         pause_after(guest, KNOB_OFF)
-        out = wait_gone(guest)
+        out = wait_gone(guest, "gl-midway")
         assert "poll in\n" in out and "status 0 " in out, out
         half_way(guest, "sg", "poll")
         guest.run(
@@ -314,7 +280,7 @@ def test_poll(guest: Guest) -> None:
             " echo $d > unbind && echo $d > /tmp/slot",
             timeout=30,
         )
-        assert "poll in hup" in wait_gone(guest)
+        assert "poll in hup" in wait_gone(guest, "gl-midway")
     finally:
         pause_after(guest, KNOB_OFF)
         guest.run("test -e /dev/gigalock0 || cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind")

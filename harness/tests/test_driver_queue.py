@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
-from gigalock_harness.inguest import CARD, KNOB_OFF, TESTS, pause_after, run_tap
+from gigalock_harness.inguest import CARD, KNOB_OFF, TESTS, pause_after, run_tap, start, wait_gone
 from test_driver import assert_nothing_left, memory
 
 HALF = 5 * 65536 + 12345  # bytes of 16 transfers of 64 KiB
@@ -29,7 +29,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
 
 
 def output(g: Guest, pattern: str, seconds: float = 60) -> re.Match[str]:
-    """Wait until the program has said that."""
+    """Wait until the program that was started has said that, too."""
     end = time.monotonic() + seconds
     while True:
         said = g.run("cat /tmp/out").stdout
@@ -43,17 +43,13 @@ def output(g: Guest, pattern: str, seconds: float = 60) -> re.Match[str]:
 def hold(g: Guest, action: str, after: int = HALF) -> None:
     """Start gl-queue-hold and wait until its queue stands still in the middle."""
     pause_after(g, after)
-    g.run(f"{TESTS}/gl-queue-hold {action} > /tmp/out 2>&1 &")
+    start(g, f"{TESTS}/gl-queue-hold {action}", r"^held \d+ of \d+")
     said = output(g, r"^held (\d+) of (\d+)")
     assert int(said[1]) == after // 65536 and int(said[2]) == 16
 
 
 def gone(g: Guest) -> str:
-    for _ in range(300):
-        if g.run("pidof gl-queue-hold").code:
-            return g.run("cat /tmp/out").stdout
-        time.sleep(0.1)
-    pytest.fail("gl-queue-hold does not end: " + g.run("cat /tmp/out").stdout)
+    return wait_gone(g, "gl-queue-hold")
 
 
 def test_queues(guest: Guest) -> None:

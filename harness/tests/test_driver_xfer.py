@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
-from gigalock_harness.inguest import KNOB_OFF, TESTS, pause_after, run_tap, tap
+from gigalock_harness.inguest import KNOB_OFF, TESTS, pause_after, run_tap, start, tap, wait_gone
 from test_driver import assert_nothing_left, memory
 
 
@@ -30,19 +29,11 @@ def test_time_limits_of_a_card_that_stands_still(guest: Guest) -> None:
     before = memory(guest)
     pause_after(guest, 300000)
     try:
-        guest.run(f"{TESTS}/gl-xfer held > /tmp/out 2>&1 &")
-        for _ in range(300):
-            if "\nheld\n" in guest.run("cat /tmp/out").stdout:
-                break
-            time.sleep(0.1)
+        start(guest, f"{TESTS}/gl-xfer held", "^held$")
         pause_after(guest, KNOB_OFF)
-        for _ in range(300):
-            if guest.run("pidof gl-xfer").code:
-                break
-            time.sleep(0.1)
+        said = wait_gone(guest, "gl-xfer")
     finally:
         pause_after(guest, KNOB_OFF)
-    said = guest.run("cat /tmp/out").stdout
     got = tap(said)
     assert "\nheld\n" in said and not got.failed, said
     assert got.planned == len(got.passed) > 30, said

@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from gigalock_harness.inguest import Tap, run_tap, tap, tool
+from gigalock_harness.inguest import Tap, run_tap, start, tap, tool
 
 
 def says(stdout: str, code: int = 0) -> Any:
@@ -46,3 +49,26 @@ def test_the_tool_s_answer() -> None:
     for text, code in (("", 0), ('{"ok": true}\n{}\n', 0), ("[1]\n", 0), ('{"ok": true}\n', 1)):
         with pytest.raises(AssertionError):
             tool(says(text, code), "info", 0)
+
+
+class Slow:
+    """A guest whose shell takes its time to begin what it is to do in the background."""
+
+    def run(self, command: str) -> Any:
+        now, _, later = command.rpartition("; ") if command.endswith("&") else (command, "", "")
+        sh = ["sh", "-c"]
+        if later:
+            threading.Timer(0.3, subprocess.run, ([*sh, later.removesuffix("&")],)).start()
+        done = subprocess.run([*sh, now], capture_output=True, text=True)
+        return SimpleNamespace(stdout=done.stdout, ok=done.returncode == 0)
+
+
+def test_what_an_earlier_program_said_is_not_this_one_s(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_text("at 1\n")
+    guest: Any = Slow()
+    assert start(guest, "echo at 2", "^at [0-9]", out=str(out)) == "at 2\n"
+    with pytest.raises(AssertionError, match="Bail out! why"):
+        start(guest, "echo 'Bail out! why'", "^at", out=str(out))
+    with pytest.raises(AssertionError, match="nothing"):
+        start(guest, "echo nothing", "^at", patience=1, out=str(out))

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
-from gigalock_harness.inguest import TESTS, tool
+from gigalock_harness.inguest import TESTS, start, tool, wait_gone
 from rawlock import (
     DEBUG,
     NO_USER_MAP,
     NODE,
     SMALL_TABLE,
+    arguments,
     budgets,
     fails,
     need_kernel,
@@ -102,17 +103,13 @@ def test_cma_busy(tmp_path: Path) -> None:
     """Pipes refer to pages within: nearly all is free, but nowhere a gigabyte in a row."""
     need_kernel("lab")
     with boot(tmp_path, 2048, "cma=1200M", kernel="lab") as g:
-        g.run(
-            f"{TESTS}/gl-cma-hold 1600 16 >/tmp/held 2>&1 &"
-            " for i in $(seq 600); do grep -q holding /tmp/held && break; sleep 0.1; done",
-            timeout=120,
-        )
-        assert "holding 100 pages" in g.run("cat /tmp/held").stdout
+        start(g, f"{TESTS}/gl-cma-hold 1600 16", "holding 100 pages", patience=120)
         why = fails(g, "coherent", "1G")
         assert why_of(why) == ("cma-busy", errno.ENOMEM, "allocate")
         assert GIB < why["available"] <= 1200 * MIB
         assert works(g, "coherent", "8M")["backing"] == "cma"
-        g.run("kill $(pidof gl-cma-hold); while pidof gl-cma-hold >/dev/null; do sleep 0.1; done")
+        g.run("kill $(pidof gl-cma-hold)")
+        wait_gone(g, "gl-cma-hold")
         assert works(g, "coherent", "1G")["backing"] == "cma"
 
 
@@ -428,19 +425,15 @@ def test_pool_of_coherent_memory_goes_with_its_card(guest: Guest) -> None:
     before = memory(guest)
     reload(guest, "pool_bytes=4M pool_count=2 pool_strategy=coherent")
     try:
-        guest.run(
-            f"{TESTS}/gl-lock strategy=4 bytes=4194304 hold=100 >/tmp/held 2>&1 &"
-            " for i in $(seq 100); do grep -q ok /tmp/held && break; sleep 0.1; done"
-        )
+        start(guest, f"{TESTS}/gl-lock {arguments('pool', '4M', {'hold': 100})}", '"ok": true')
         r = guest.run(
             "cd /sys/bus/pci/drivers/gigalock && d=$(ls -d 0000:*) && echo $d > /tmp/slot &&"
             f" echo $d > unbind && cat {DEBUG}/pool"
         )
         assert "have 0\n" in r.stdout, r.stdout + r.stderr
-        guest.run(
-            "kill $(pidof gl-lock); while pidof gl-lock; do sleep 0.1; done;"
-            " cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind"
-        )
+        guest.run("kill $(pidof gl-lock)")
+        wait_gone(guest, "gl-lock")
+        guest.run("cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind")
         assert works(guest, "pool", "4M", touch=1)["dirty"] == -1
     finally:
         reload(guest)

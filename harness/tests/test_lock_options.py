@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
+from gigalock_harness.inguest import TESTS, start, wait_gone
 from rawlock import (
     ENTRY_PER_PAGE,
     NO_USER_MAP,
     NODE,
     SMALL_TABLE,
+    arguments,
     budgets,
     fails,
     raw,
@@ -209,7 +211,8 @@ def node_free(g: Guest, node: int) -> int:
 
 def stop_holder(g: Guest) -> None:
     """End gl-lock and wait for its end: what it held is free again only then."""
-    g.run("kill $(pidof gl-lock); while pidof gl-lock >/dev/null; do sleep 0.05; done")
+    g.run("kill $(pidof gl-lock)")
+    wait_gone(g, "gl-lock")
 
 
 @pytest.mark.parametrize("node", [0, 1])
@@ -217,11 +220,8 @@ def stop_holder(g: Guest) -> None:
 def test_memory_comes_from_the_node(nodes: Guest, strategy: str, size: int, node: int) -> None:
     """All processors are of node 0, so node 1 is not where memory comes from by itself."""
     before = [node_free(nodes, n) for n in (0, 1)]
-    nodes.run(
-        f"/usr/lib/gigalock/tests/gl-lock strategy={1 if strategy == 'contig-range' else 6}"
-        f" bytes={size}M flags={NODE} node={node} hold=100 >/tmp/held 2>&1 &"
-        " for i in $(seq 100); do grep -q ok /tmp/held && break; sleep 0.1; done"
-    )
+    options = {"flags": NODE, "node": node, "hold": 100}
+    start(nodes, f"{TESTS}/gl-lock {arguments(strategy, f'{size}M', options)}", '"ok": true')
     after = [node_free(nodes, n) for n in (0, 1)]
     stop_holder(nodes)
     took = [b - a for b, a in zip(before, after, strict=True)]
@@ -231,10 +231,8 @@ def test_memory_comes_from_the_node(nodes: Guest, strategy: str, size: int, node
 
 def test_coherent_memory_comes_from_the_node(nodes: Guest) -> None:
     before = node_free(nodes, 1)
-    nodes.run(
-        "/usr/lib/gigalock/tests/gl-lock strategy=0 bytes=4M flags=8 node=1 keep=20 hold=100"
-        " >/tmp/held 2>&1 & for i in $(seq 100); do grep -q ok /tmp/held && break; sleep 0.1; done"
-    )
+    options = {"flags": NODE, "node": 1, "keep": 20, "hold": 100}
+    start(nodes, f"{TESTS}/gl-lock {arguments('coherent', '4M', options)}", '"ok": true')
     took = before - node_free(nodes, 1)
     stop_holder(nodes)
     assert 76 <= took <= 90
