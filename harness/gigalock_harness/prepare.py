@@ -40,19 +40,28 @@ def read(table: Table, strategies: Iterable[str]) -> Step:
     return Step(kind, size or 0, strategy or "", command or "")
 
 
+def hold(size: int, strategy: str, folder: str = "/run") -> str:
+    """A lock that a process in the background holds; the command ends when it is held.
+
+    Its answer is one line of JSON. Only what ends with a brace is all of it, however slow the
+    lock is; and what the tool says besides goes elsewhere. Who dies without an answer is not
+    waited for. How long all this may take is the step's own limit.
+    """
+    said = f"{folder}/held.$$"
+    return (
+        f"gigalock --json --quiet lock --size {size} --strategy {strategy} --no-touch "
+        f"--hold 86400 >{said} 2>{said}.said & held=$!; "
+        f"until grep -qs '}}$' {said}; do kill -0 $held 2>/dev/null || break; sleep 0.1; done; "
+        f"grep -qs '\"ok\":true.*}}$' {said} || {{ cat {said} {said}.said >&2; exit 1; }}"
+    )
+
+
 def command(step: Step) -> str:
     """The shell command of a step; it must end with status 0."""
     if step.kind == "run":
         return step.command
     if step.kind == "hold-lock":
-        # Held by a process in the background, which says in its first line how it went.
-        return (
-            f"gigalock --json lock --size {step.size} --strategy {step.strategy} --no-touch "
-            "--hold 86400 >/run/held.$$ 2>/run/held.said & "
-            "n=0; until grep -q . /run/held.$$; do n=$((n+1)); [ $n -lt 600 ] || exit 1; "
-            "usleep 100000; done; "
-            "grep -q '\"ok\":true' /run/held.$$ || { cat /run/held.$$ /run/held.said >&2; exit 1; }"
-        )
+        return hold(step.size, step.strategy)
     words = [TOOL, step.kind]
     if step.size:
         words.append(str(step.size))
