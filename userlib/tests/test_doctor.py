@@ -180,6 +180,32 @@ def test_one_change_is_another_cause(
     assert cause in (before, 22) or cause != before
 
 
+def test_a_parameter_is_dropped_as_a_whole_word(machine: Any, tmp_path: Path) -> None:
+    """The printed command, run on a line that has a longer word with the same end."""
+    root, expect = machine("sg-no-bounce")
+    (remedy,) = [
+        one
+        for one in ask(root, expect)["remedies"]
+        if (one["kind"], one["value"]) == ("drop-kernel-parameter", "iommu")
+    ]
+    grub = tmp_path / "grub"
+    grub.write_text('GRUB_CMDLINE_LINUX="intel_iommu=on iommu=off quiet"\n')
+    command = remedy["commands"][0].replace("/etc/default/grub", str(grub))
+    subprocess.run(["sh", "-c", command], check=True)
+    assert grub.read_text().split() == ['GRUB_CMDLINE_LINUX="intel_iommu=on', 'quiet"']
+
+
+@pytest.mark.parametrize("area, ram", [("1200M", "4G"), ("3G", "7G")])
+def test_ram_for_a_cma_area(machine: Any, area: str, ram: str) -> None:
+    """What was asked for at boot must fit one bank, however small the request is."""
+    root, expect = machine("coherent-cma-impossible")
+    line = root / "proc/cmdline"
+    line.write_text(re.sub(r"\bcma=\S+", f"cma={area}", line.read_text()))
+    said = ask(root, expect)
+    assert said["cause"]["number"] == 7
+    assert [one["value"] for one in said["remedies"] if one["kind"] == "ram"] == [ram]
+
+
 def test_capability_lifts_memlock(machine: Any) -> None:
     root, expect = machine("sg-memlock")
     change(root, "proc/self/status", r"CapEff:\s+\w+", "CapEff:\t0000000000004000")

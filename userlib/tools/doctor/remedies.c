@@ -112,7 +112,8 @@ static void boot_without(struct list *l, const char *name, const char *cost)
 {
 	struct remedy *remedy = add(l, "drop-kernel-parameter", cost, "%s", name);
 
-	command(remedy, "sed -i 's|%s[^ \"]*||' /etc/default/grub", name);
+	/* The whole word: iommu= is not intel_iommu=. */
+	command(remedy, "sed -i 's|\\b%s[^ \"]*||' /etc/default/grub", name);
 	command(remedy, "update-grub && reboot");
 }
 
@@ -331,6 +332,16 @@ static void for_memory(struct list *l)
 	}
 }
 
+/* What the kernel was told to reserve; that must lie in one bank as a whole. */
+static uint64_t area_asked(const struct list *l)
+{
+	char room[64];
+	const char *cma = facts_cmdline(l->f, "cma", room, sizeof(room));
+	uint64_t bytes = cma ? facts_size(cma) : 0;
+
+	return bytes > l->r->bytes ? bytes : l->r->bytes;
+}
+
 static void for_cma(struct list *l)
 {
 	uint64_t used = 0;
@@ -372,7 +383,7 @@ static void for_cma(struct list *l)
 		iommu(l);
 		break;
 	case 7:
-		more_ram(l, 4 * l->r->bytes);
+		more_ram(l, 2 * area_asked(l) + GIB(1));
 		other_strategies(l);
 		iommu(l);
 		break;
