@@ -19,20 +19,24 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from . import places, toolcall
 from .errors import GuestError
 from .guest import Guest, GuestConfig
-from .sizes import KIB
+from .machine import PROGRAMS
+from .prepare import TOOL as PREPARE
+from .prepare import hold
+from .sizes import GIB, KIB
 from .trial_draw import USER, Draw, draw
 from .trial_judge import Outcome, agrees, by_ram_alone, true_cause
 
 STEP_SECONDS = 3600  # by the guest's clock, which runs fast on a busy host
 GROUP = "/sys/fs/cgroup/trial"
-PREPARE = "/usr/lib/gigalock/tests/gl-prepare"
 MOST_DRAWS = 100_000
+PAGE = 4096
 
 
 class Ledger:
@@ -87,6 +91,16 @@ def limited(d: Draw) -> str:
     return "".join(words)
 
 
+def huge_pages(size: int, count: int, root: str = "") -> str:
+    """Ask for huge pages. The folder is missing where the CPU has none of 1 GiB, and only there;
+    that fewer are made than were asked for is the kernel's answer, and no error."""
+    folder = f"{root}/sys/kernel/mm/hugepages/hugepages-{size // KIB}kB"
+    ask = f"echo {count} > {folder}/nr_hugepages"
+    if size < GIB:
+        return ask
+    return f"if [ ! -d {folder} ] && ! grep -qw pdpe1gb {root}/proc/cpuinfo; then :; else {ask}; fi"
+
+
 def prepare(d: Draw, guest: Guest) -> None:
     """Make the machine as drawn; GuestError when it can't be."""
     # A driver that is loaded late has no node yet: the lock itself then says so.
@@ -98,17 +112,9 @@ def prepare(d: Draw, guest: Guest) -> None:
     if d.hold_cma:
         commands.append(f"{PREPARE} hold-cma")
     if d.hold:
-        commands.append(
-            f"gigalock --json lock --size {d.hold} --strategy {d.strategy} --no-touch "
-            "--quiet --hold 86400 >/run/held 2>&1 & n=0; until grep -q . /run/held; do n=$((n+1)); "
-            "[ $n -lt 6000 ] || exit 1; usleep 100000; done; "
-            "grep -q '\"ok\":true' /run/held || { cat /run/held >&2; exit 1; }"
-        )
+        commands.append(hold(d.hold, d.strategy))
     if d.huge is not None:
-        commands.append(
-            f"echo {d.huge[1]} > "
-            f"/sys/kernel/mm/hugepages/hugepages-{d.huge[0] // KIB}kB/nr_hugepages || true"
-        )
+        commands.append(huge_pages(*d.huge))
     if d.left_free is not None:
         commands.append(f"{PREPARE} leave-free {d.left_free}")
     if d.overcommit:
@@ -125,13 +131,48 @@ def prepare(d: Draw, guest: Guest) -> None:
             raise GuestError(f"{command!r:.120} ended with {result.code}: {said}")
 
 
-def tool(d: Draw, guest: Guest, arguments: str) -> toolcall.Answer:
-    result = guest.run(f"{limited(d)}gigalock --json {arguments}", timeout=STEP_SECONDS)
+def tool(d: Draw, guest: Guest, arguments: str, program: str = "gigalock") -> toolcall.Answer:
+    result = guest.run(
+        f"{limited(d)}{PROGRAMS[program][0]} --json {arguments}", timeout=STEP_SECONDS
+    )
+    return toolcall.read(result.code, result.stdout, result.stderr)
+
+
+def asker(d: Draw) -> str:
+    """What the doctor is told of who asks: of a 32-bit process, which one it is."""
+    if d.program != "gl-32":
+        return PROGRAMS[d.program][1]
+    return "--pid $(pidof gl-32)"
+
+
+def start_32(d: Draw, guest: Guest) -> None:
+    """A process with its buffers mapped, which stops before it asks for one more."""
+    command = (
+        f"( ( {limited(d)}{PROGRAMS[d.program][0]} --json lock --stop --others {d.mapped} "
+        f"{d.request()} >/run/asked 2>/run/asked.said ); echo $? >/run/asked.code ) & "
+        "until grep -qs '^State:.T' /proc/$(pidof gl-32)/status; do "
+        "[ ! -e /run/asked.code ] || { cat /run/asked /run/asked.said >&2; exit 1; }; "
+        "sleep 0.1; done"
+    )
+    result = guest.run(command, timeout=STEP_SECONDS)
+    if not result.ok:
+        raise GuestError(f"gl-32 did not come so far: {result.stderr.strip()[-200:]}")
+
+
+def let_go_on(d: Draw, guest: Guest) -> toolcall.Answer:
+    """That process, as it was looked at, asks."""
+    result = guest.run(
+        "kill -CONT $(pidof gl-32); until [ -s /run/asked.code ]; do sleep 0.1; done; "
+        "cat /run/asked; cat /run/asked.said >&2; exit $(cat /run/asked.code)",
+        timeout=STEP_SECONDS,
+    )
     return toolcall.read(result.code, result.stdout, result.stderr)
 
 
 def predict(d: Draw, guest: Guest) -> tuple[Outcome, dict[str, Any]]:
-    said = tool(d, guest, f"doctor {d.request()}").data
+    if d.program == "gl-32":
+        start_32(d, guest)
+    said = tool(d, guest, f"doctor {d.request()} {asker(d)}").data
     cause = said.get("cause")
     return (
         Outcome(
@@ -144,16 +185,38 @@ def predict(d: Draw, guest: Guest) -> tuple[Outcome, dict[str, Any]]:
     )
 
 
+def largest(d: Draw, guest: Guest) -> int:
+    """The largest size that locks. The tool searches itself; other programs are asked again."""
+    if d.program == "gigalock":
+        return tool(d, guest, f"limit --timeout 0 {d.request()}").integer("largest_bytes")
+    others = "" if d.mapped is None else f" --others {d.mapped}"
+    low, high = 0, d.bytes
+    while high - low > max(16 * KIB, high // 64):
+        middle = (low + high) // 2 // PAGE * PAGE
+        request = replace(d, bytes=middle).request()
+        answer = tool(d, guest, f"lock {request}{others}", d.program)
+        if answer.code == toolcall.EXIT_DONE:
+            low = middle
+        elif answer.failure() is not None:
+            high = middle
+        else:
+            raise toolcall.ToolError(f"no reason: {answer.data.get('error')!r:.200}")
+    return low
+
+
 def happen(d: Draw, guest: Guest) -> Outcome:
-    answer = tool(d, guest, f"lock --no-touch {d.request()}")
+    if d.program == "gl-32":
+        answer = let_go_on(d, guest)
+    else:
+        quick = "--no-touch " if d.program == "gigalock" else ""
+        answer = tool(d, guest, f"lock {quick}{d.request()}", d.program)
     if answer.code == toolcall.EXIT_DONE:
         return Outcome(True)
     failure = answer.failure()
     if failure is None:
         raise toolcall.ToolError(f"no lock and no reason: {answer.data.get('error')!r:.200}")
     reason = str(failure["reason"])
-    found = tool(d, guest, f"limit --timeout 0 {d.request()}")
-    return Outcome(False, true_cause(d, reason), found.integer("largest_bytes"), reason)
+    return Outcome(False, true_cause(d, reason), largest(d, guest), reason)
 
 
 class Alive:

@@ -5,8 +5,11 @@
  * scenarios name it.
  *
  *   gl-32 --json xfer --size N --seed N [--strategy sg] [--buffers N] [--no-crc]
+ *   gl-32 --json lock --size N [--strategy sg] [--buffers N]
  *
  * With --buffers it asks for the bytes in so many parts, one mapped at a time.
+ * With --others N it has so many bytes mapped before. With --stop it stops when it
+ * has, so that it can be looked at; SIGCONT lets it go on.
  *
  * It is built without a C library, for none of 32 bits need be installed: what
  * it takes of the kernel it asks itself (int 0x80), and 64-bit numbers are never
@@ -21,19 +24,22 @@ typedef __UINT64_TYPE__ u64;
 #define SYS_EXIT	1
 #define SYS_WRITE	4
 #define SYS_OPEN	5
+#define SYS_GETPID	20
+#define SYS_KILL	37
 #define SYS_IOCTL	54
 #define SYS_MUNMAP	91
 #define SYS_MMAP2	192
 
 #define O_RDWR		2
 #define ENOMEM		12
+#define SIGSTOP		19
 #define PROT_RW		3
 #define MAP_PRIVATE	0x02
 #define MAP_ANONYMOUS	0x20
 #define MAP_NORESERVE	0x4000
 
-#define OTHERS		3	/* buffers that it has already */
 #define GIB		((u64)1 << 30)
+#define OTHERS		(3 * GIB)	/* that it has already */
 #define WINDOW		((u32)64 << 20)
 #define ADDRESSES	((u64)1 << 32)
 
@@ -128,10 +134,12 @@ static void done(int code)
 	__builtin_unreachable();
 }
 
+static int only_lock;	/* command "lock": it is not moved */
+
 static void begin(const char *ok)
 {
 	used = 0;
-	say("{\"command\":\"xfer\",\"ok\":");
+	say(only_lock ? "{\"command\":\"lock\",\"ok\":" : "{\"command\":\"xfer\",\"ok\":");
 	say(ok);
 }
 
@@ -155,7 +163,7 @@ static void no_room(u64 size, u32 part)
 	say_key("request", part);
 	say(",\"available\":0,\"unit\":\"bytes\",\"strategy\":\"sg\",\"op\":\"lock\"");
 	say_key("lock_size", size);
-	say(",\"text\":\"a 32-bit process with 3 GiB mapped has no room for the buffer\"");
+	say(",\"text\":\"a 32-bit process with much mapped has no room for the buffer\"");
 	say(",\"remedy\":\"Map it in parts, or build the program for 64 bits.\"}");
 	done(1);
 }
@@ -267,8 +275,9 @@ static int move_part(u64 size, u32 part, u64 offset, u64 start)
 	state.lock_ns += lock.lock_ns;
 	if (lock.longest_segment > state.longest)
 		state.longest = lock.longest_segment;
-	fill(data, part >> 3, weyl, 0);
-	for (u32 at = 0; at < part; at += WINDOW) {
+	if (!only_lock)
+		fill(data, part >> 3, weyl, 0);
+	for (u32 at = 0; at < part && !only_lock; at += WINDOW) {
 		u32 length = part - at < WINDOW ? part - at : WINDOW;
 
 		move(lock.id, GIGALOCK_DIR_TO_CARD, at, length);
@@ -276,7 +285,7 @@ static int move_part(u64 size, u32 part, u64 offset, u64 start)
 		move(lock.id, GIGALOCK_DIR_FROM_CARD, at, length);
 		state.windows++;
 	}
-	good = same(data, part >> 3, weyl);
+	good = only_lock || same(data, part >> 3, weyl);
 	unlock.id = lock.id;
 	if (CALL3(SYS_IOCTL, state.card, GIGALOCK_IOC_UNLOCK, &unlock))
 		usage("the lock can't be given back");
@@ -308,7 +317,20 @@ static u64 number(const char *text)
 	return value;
 }
 
-static void run(u64 size, u64 seed, u32 buffers)
+static void map_others(u64 others)
+{
+	while (others) {
+		u32 part = others > GIB ? (u32)GIB : (u32)others;
+
+		if ((u32)syscall6(SYS_MMAP2, 0, part, PROT_RW,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, (u32)-1, 0) >
+		    (u32)-4096)
+			usage("not even the first buffers have room");
+		others -= part;
+	}
+}
+
+static void run(u64 size, u64 seed, u32 buffers, u64 others, int stop)
 {
 	/* Powers of two, so that nothing need be divided. */
 	u32 part = (u32)size, parts = 1, good = 1;
@@ -320,11 +342,9 @@ static void run(u64 size, u64 seed, u32 buffers)
 	state.card = CALL3(SYS_OPEN, "/dev/gigalock0", O_RDWR, 0);
 	if (state.card < 0)
 		usage("there is no card");
-	for (u32 i = 0; i < OTHERS; i++)
-		if ((u32)syscall6(SYS_MMAP2, 0, (u32)GIB, PROT_RW,
-				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, (u32)-1, 0) >
-		    (u32)-4096)
-			usage("not even the first buffers have room");
+	map_others(others);
+	if (stop)
+		CALL3(SYS_KILL, CALL3(SYS_GETPID, 0, 0, 0), SIGSTOP, 0);
 	for (u32 i = 0; i < parts && good; i++)
 		good = (u32)move_part(size, part, (u64)i * part, start_of(seed));
 	begin(good ? "true" : "false");
@@ -334,6 +354,8 @@ static void run(u64 size, u64 seed, u32 buffers)
 	say_key("segments", state.segments);
 	say_key("longest_segment", state.longest);
 	say_key("lock_ms", state.lock_ns >> 20);
+	if (only_lock)
+		done(0);
 	say_key("seed", seed);
 	say(good ? ",\"verified\":true" : ",\"verified\":false");
 	say_key("windows", state.windows);
@@ -349,13 +371,19 @@ __attribute__((used)) static void entry(const u32 *stack)
 {
 	u32 argc = stack[0];
 	char **argv = (char **)(stack + 1);
-	u64 size = 0, seed = 0, buffers = 1;
+	u64 size = 0, seed = 0, buffers = 1, others = OTHERS;
+	int stop = 0;
 
 	for (u32 i = 1; i < argc; i++) {
 		const char *word = argv[i];
 
 		if (equal(word, "--json") || equal(word, "xfer") || equal(word, "--no-crc"))
 			continue;
+		if (equal(word, "lock") || equal(word, "--stop")) {
+			only_lock |= equal(word, "lock");
+			stop |= equal(word, "--stop");
+			continue;
+		}
 		i++;
 		if (equal(word, "--size"))
 			size = number(argv[i]);
@@ -363,12 +391,16 @@ __attribute__((used)) static void entry(const u32 *stack)
 			seed = number(argv[i]);
 		else if (equal(word, "--buffers"))
 			buffers = number(argv[i]);
+		else if (equal(word, "--others"))
+			others = number(argv[i]);
 		else if (!equal(word, "--strategy") || !argv[i] || !equal(argv[i], "sg"))
 			usage("an option is not understood; the strategy is sg");
 	}
 	if (!size || !buffers || buffers > 1024)
 		usage("a size above 0 and 1 to 1024 buffers are needed");
-	run(size, seed, (u32)buffers);
+	if (others >= ADDRESSES || others & 4095)
+		usage("the others must be below 4 GiB, and whole pages");
+	run(size, seed, (u32)buffers, others, stop);
 }
 
 __asm__(".globl _start\n"

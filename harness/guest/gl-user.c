@@ -6,6 +6,8 @@
  *
  *   gl-user [--io-uring] --json xfer --size N --seed N [--strategy sg]
  *           [--memory KIND] [--buffers N] [--no-crc]
+ *   gl-user [--io-uring] --json lock --size N [--strategy sg] [--memory KIND]
+ *           [--buffers N] [--direction D]
  *
  * KIND: anonymous; readonly, which may not be written; io, a raw mapping of page
  * frames (another lock's, as its driver maps it).
@@ -33,6 +35,8 @@
 struct request {
 	uint64_t size, seed, buffers;
 	const char *memory;
+	const char *command;	/* "xfer", or "lock": it is not moved */
+	uint32_t direction;
 	bool io_uring;
 };
 
@@ -68,9 +72,9 @@ static int failed(const struct request *r, const struct gigalock_failure *f)
 {
 	char text[GLK_TEXT_MAX];
 
-	printf("{\"command\":\"xfer\",\"ok\":false,\"requested_bytes\":%" PRIu64
+	printf("{\"command\":\"%s\",\"ok\":false,\"requested_bytes\":%" PRIu64
 	       ",\"locked_bytes\":0,\"failure\":{\"reason\":\"%s\",\"code\":%u,\"stage\":\"%s\",\"errno\":%u",
-	       r->size, glk_reason_name(f->reason), f->reason, glk_stage_name(f->stage), f->err);
+	       r->command, r->size, glk_reason_name(f->reason), f->reason, glk_stage_name(f->stage), f->err);
 	text_out("errno_name", strerrorname_np((int)f->err) ?: "none");
 	printf(",\"limit\":%" PRIu64 ",\"request\":%" PRIu64 ",\"available\":%" PRIu64,
 	       (uint64_t)f->limit, (uint64_t)f->request, (uint64_t)f->available);
@@ -185,7 +189,18 @@ static double rate(uint64_t bytes, uint64_t ns)
 	return ns ? (double)bytes / (1 << 30) / ((double)ns / 1e9) : 0;
 }
 
-static int xfer(const struct request *r)
+/* What was locked, as far as both commands say it. */
+static void say_locked(const struct request *r, const struct glk_lock *lock, bool ok)
+{
+	printf("{\"command\":\"%s\",\"ok\":%s,\"requested_bytes\":%" PRIu64
+	       ",\"locked_bytes\":%" PRIu64 ",\"strategy\":\"sg\",\"backing\":\"%s\",\"segments\":%u"
+	       ",\"longest_segment\":%" PRIu64 ",\"lock_ms\":%.3f,\"failure\":null",
+	       r->command, ok ? "true" : "false", r->size, glk_lock_bytes(lock),
+	       glk_backing_name(glk_lock_backing(lock)), glk_lock_segments(lock),
+	       glk_lock_longest_segment(lock), (double)glk_lock_ns(lock) / 1e6);
+}
+
+static int answer(const struct request *r)
 {
 	struct gigalock_failure failure = { .size = sizeof(failure) };
 	struct gigalock_info info = { .size = sizeof(info) };
@@ -193,7 +208,7 @@ static int xfer(const struct request *r)
 		.size = sizeof(options),
 		.bytes = r->size,
 		.strategy = GIGALOCK_STRATEGY_SG,
-		.direction = GIGALOCK_DIR_BOTH,
+		.direction = r->direction,
 	};
 	struct glk_difference first = { 0 };
 	struct moved moved = { 0 };
@@ -217,24 +232,24 @@ static int xfer(const struct request *r)
 	}
 	if (glk_lock_new(card, &options, &lock, &failure))
 		return failed(r, &failure);
+	if (!strcmp(r->command, "lock")) {
+		say_locked(r, lock, true);
+		printf("}\n");
+		return 0;
+	}
 	if (glk_card_info(card, &info))
 		return usage("the card says nothing of itself");
 	if (move_all(lock, r, info.card_bytes, &moved, &failure))
 		return failed(r, &failure);
 	same = glk_pattern_verify(glk_lock_data(lock), r->size, r->seed, 0, &first) &&
 	       moved.to == moved.from;
-	printf("{\"command\":\"xfer\",\"ok\":%s,\"requested_bytes\":%" PRIu64
-	       ",\"locked_bytes\":%" PRIu64 ",\"strategy\":\"sg\",\"backing\":\"%s\",\"segments\":%u"
-	       ",\"longest_segment\":%" PRIu64 ",\"lock_ms\":%.3f,\"failure\":null,\"seed\":%" PRIu64
-	       ",\"verified\":%s,\"windows\":%" PRIu64
+	say_locked(r, lock, same);
+	printf(",\"seed\":%" PRIu64 ",\"verified\":%s,\"windows\":%" PRIu64
 	       ",\"crc_to_card\":\"0x%08x\",\"crc_from_card\":\"0x%08x\",\"bytes_to_card\":%" PRIu64
 	       ",\"bytes_from_card\":%" PRIu64 ",\"to_card_gib_per_s\":%.4f"
 	       ",\"from_card_gib_per_s\":%.4f,\"gib_per_s\":%.4f,\"first_difference\":null}\n",
-	       same ? "true" : "false", r->size, glk_lock_bytes(lock),
-	       glk_backing_name(glk_lock_backing(lock)), glk_lock_segments(lock),
-	       glk_lock_longest_segment(lock), (double)glk_lock_ns(lock) / 1e6, r->seed,
-	       same ? "true" : "false", moved.windows, moved.to, moved.from, r->size, r->size,
-	       rate(r->size, moved.ns_to), rate(r->size, moved.ns_from),
+	       r->seed, same ? "true" : "false", moved.windows, moved.to, moved.from, r->size,
+	       r->size, rate(r->size, moved.ns_to), rate(r->size, moved.ns_from),
 	       rate(2 * r->size, moved.ns_to + moved.ns_from));
 	return same ? 0 : 4;
 }
@@ -248,9 +263,30 @@ static bool number(const char *text, uint64_t *value)
 	return *text >= '0' && *text <= '9' && !*end && !errno;
 }
 
+static bool direction(const char *text, uint32_t *value)
+{
+	const char *const names[] = {
+		[GIGALOCK_DIR_TO_CARD] = "to-card",
+		[GIGALOCK_DIR_FROM_CARD] = "from-card",
+		[GIGALOCK_DIR_BOTH] = "both",
+	};
+
+	for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i] && !strcmp(text, names[i])) {
+			*value = i;
+			return true;
+		}
+	return false;
+}
+
 int main(int argc, char **argv)
 {
-	struct request r = { .buffers = 1, .memory = "anonymous" };
+	struct request r = {
+		.buffers = 1,
+		.memory = "anonymous",
+		.command = "xfer",
+		.direction = GIGALOCK_DIR_BOTH,
+	};
 
 	for (int i = 1; i < argc; i++) {
 		const char *word = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
@@ -259,7 +295,11 @@ int main(int argc, char **argv)
 			r.io_uring = true;
 			continue;
 		}
-		if (!strcmp(word, "--json") || !strcmp(word, "--no-crc") || !strcmp(word, "xfer"))
+		if (!strcmp(word, "xfer") || !strcmp(word, "lock")) {
+			r.command = word;
+			continue;
+		}
+		if (!strcmp(word, "--json") || !strcmp(word, "--no-crc"))
 			continue;
 		i++;
 		if (!strcmp(word, "--memory"))
@@ -269,6 +309,7 @@ int main(int argc, char **argv)
 		else if (strcmp(word, "--strategy") &&
 			 !(!strcmp(word, "--size") && number(value, &r.size)) &&
 			 !(!strcmp(word, "--seed") && number(value, &r.seed)) &&
+			 !(!strcmp(word, "--direction") && direction(value, &r.direction)) &&
 			 !(!strcmp(word, "--buffers") && number(value, &r.buffers)))
 			return usage("\"%.40s %.40s\" is not understood", word, value);
 	}
@@ -276,5 +317,7 @@ int main(int argc, char **argv)
 		return usage("a size above 0 and 1 to %d buffers are needed", MAX_BUFFERS);
 	if (strcmp(r.memory, "anonymous") && strcmp(r.memory, "readonly") && strcmp(r.memory, "io"))
 		return usage("no memory of kind %.40s", r.memory);
-	return xfer(&r);
+	if (!strcmp(r.command, "xfer") && r.direction != GIGALOCK_DIR_BOTH)
+		return usage("--direction is for lock; xfer moves both ways");
+	return answer(&r);
 }

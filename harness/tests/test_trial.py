@@ -15,12 +15,12 @@ from typing import Any
 
 import guests
 import pytest
-from gigalock_harness import trial
+from gigalock_harness import causes, trial
 from gigalock_harness.sizes import GIB, MIB
 from gigalock_harness.trial_draw import THEMES, Draw, draw
 from gigalock_harness.trial_judge import Outcome, agrees, by_ram_alone, near, true_cause
 
-KERNELS = ("stock", "lab")
+KERNELS = ("stock", "lab", "6.12")
 STRATEGIES = ("coherent", "contig-range", "sg", "reserved", "pool", "hugetlb", "chunked")
 
 
@@ -51,6 +51,39 @@ def test_what_is_not_there_is_not_drawn() -> None:
         assert d.kernel == "stock" and d.strategy in ("sg", "coherent")
     with pytest.raises(ValueError, match="no theme fits"):
         draw(3, 0, ("stock",), ())
+
+
+def test_every_cause_can_come() -> None:
+    """But for those that the file says can't. From each draw, whatever reason its lock may give."""
+    known = causes.load()
+    may: dict[str, set[str]] = {
+        "cma": {"coherent", "lab_coherent", "cma_held", "cma_high"},
+        "io-uring": {"ring"},
+        "unpinnable": {"kinds_of_memory"},
+        "read-only": {"kinds_of_memory"},
+        "reserved": {"reserved", "reserved_by_name"},
+        "swiotlb-segment": {"forced"},
+        "swiotlb-full": {"bounced", "forced"},
+        "memlock": {"memlock"},
+        "iova": {"translated"},
+        "pool-": {"pool"},
+        "hugetlb": {"huge_pages"},
+        "address-space": {"address_space", "process_32"},
+    }
+
+    def drawn(kernels: tuple[str, ...]) -> set[int]:
+        seen = set()
+        for n in range(1500):
+            d = draw(9, n, kernels, STRATEGIES)
+            for reason in {name for cause in known.values() for name in cause.reasons}:
+                themes = [some for word, some in may.items() if reason.startswith(word)]
+                if not themes or d.theme in themes[0]:
+                    seen.add(true_cause(d, reason))
+        return {one for one in seen if one is not None}
+
+    everything = {cause.number for cause in known.values()}
+    assert drawn(KERNELS) == everything - {14, 18}
+    assert drawn(("stock", "lab")) == everything - {14, 18, 29}
 
 
 def test_drawn_machines_can_be() -> None:
@@ -152,6 +185,40 @@ def test_summary() -> None:
     assert "failed: 2 of 4 (50 %)" in text and "10 (2)" in text
 
 
+# -- how a machine is made as drawn ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "size, folder, flags, good",
+    [
+        (2 * MIB, True, "pse", True),
+        (2 * MIB, False, "pse", False),
+        (GIB, True, "pse pdpe1gb", True),
+        (GIB, False, "pse", True),  # this CPU has no such pages
+        (GIB, False, "pse pdpe1gb", False),
+    ],
+)
+def test_huge_pages(tmp_path: Path, size: int, folder: bool, flags: str, good: bool) -> None:
+    """A CPU without pages of 1 GiB is a machine as drawn; a write that fails is none."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"flags\t\t: {flags} nx\n")
+    pages = tmp_path / f"sys/kernel/mm/hugepages/hugepages-{size // 1024}kB"
+    if folder:
+        pages.mkdir(parents=True)
+    done = subprocess.run(
+        ["busybox", "sh", "-c", trial.huge_pages(size, 3, str(tmp_path))],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert (done.returncode == 0) == good, done.stderr
+    if folder:
+        assert (pages / "nr_hugepages").read_text() == "3\n"
+        (pages / "nr_hugepages").unlink()
+        (pages / "nr_hugepages").mkdir()  # can't be written
+        again = ["busybox", "sh", "-c", trial.huge_pages(size, 3, str(tmp_path))]
+        assert subprocess.run(again, stderr=subprocess.DEVNULL).returncode != 0
+
+
 # -- in guests --------------------------------------------------------------------
 
 
@@ -178,6 +245,29 @@ def test_the_prediction_is_written_first(tmp_path: Path, monkeypatch: pytest.Mon
     said = trial.run_draw(d, ledger, tmp_path / "guests", trial.Alive())
     assert said["differs"] == [] and said["predicted"]["cause"] == 1
     assert seen[0]["draw"] == 7 and seen[0]["said"]["cause"]["number"] == 1
+
+
+@pytest.mark.parametrize(
+    "d, cause",
+    [
+        (Draw(program="gl-32", ram_mib=768, mapped=3584 * MIB, bytes=512 * MIB), 21),
+        (
+            Draw(
+                program="gl-user",
+                ram_mib=256,
+                bytes=16 * MIB,
+                options=["--memory readonly", "--direction both"],
+            ),
+            31,
+        ),
+    ],
+    ids=["32-bit process", "read-only memory"],
+)
+def test_programs_of_their_own(tmp_path: Path, d: Draw, cause: int) -> None:
+    ledger = trial.Ledger(tmp_path / "predictions.jsonl")
+    said = trial.run_draw(d, ledger, tmp_path / "guests", trial.Alive())
+    assert said["error"] is None and said["happened"]["cause"] == cause
+    assert said["differs"] == [], said["line"]
 
 
 def test_interrupted(tmp_path: Path) -> None:
