@@ -175,6 +175,7 @@ typedef int (*glk_attempt_fn)(uint64_t bytes, struct glk_try *attempt,
 struct glk_search {
 	uint64_t bytes;
 	uint64_t granule;
+	uint64_t finest;	/* granule where not even one granule locks; 0: none */
 	uint32_t per_mille;
 	bool several;		/* strategies: what one can't do, another may */
 	/* Memory that can be had without the OOM killer; 0: no such bound. */

@@ -250,8 +250,10 @@ int glk_limit_search(const char *device, const struct glk_limit_options *options
 	search.tried = o.tried;
 	search.tried_arg = o.tried_arg;
 	if (o.strategy == GIGALOCK_STRATEGY_CONTIG_RANGE &&
-	    o.bytes >= (uint64_t)4 << 20)
+	    o.bytes >= (uint64_t)4 << 20) {
+		search.finest = search.granule;
 		search.granule = (uint64_t)2 << 20;
+	}
 	if (o.strategy == GIGALOCK_STRATEGY_SG ||
 	    o.strategy == GIGALOCK_STRATEGY_CHUNKED ||
 	    o.strategy == GLK_STRATEGY_AUTO)

@@ -14,9 +14,11 @@ struct state {
 	const struct glk_search *search;
 	uint64_t lo;		/* locked; 0 at first */
 	uint64_t hi;		/* could not be locked */
+	uint64_t granule;
 	uint64_t hint;		/* what the last failure says was there */
 	uint64_t stride;	/* of the steps upwards, 0 after a failure */
 	bool last_ok;
+	bool none;		/* a failure said that no size will do */
 };
 
 /*
@@ -75,7 +77,7 @@ uint64_t glk_search_bound(const struct gigalock_failure *failure)
 
 static uint64_t round_down(const struct state *s, uint64_t bytes)
 {
-	return bytes / s->search->granule * s->search->granule;
+	return bytes / s->granule * s->granule;
 }
 
 /* The bounds may stay this far apart. */
@@ -83,7 +85,7 @@ static uint64_t tolerance(const struct state *s, uint64_t bytes)
 {
 	uint64_t share = bytes / 1000 * s->search->per_mille;
 
-	return share > s->search->granule ? share : s->search->granule;
+	return share > s->granule ? share : s->granule;
 }
 
 static bool inside(const struct state *s, uint64_t bytes)
@@ -122,6 +124,15 @@ static uint64_t next_size(struct state *s)
 	return inside(s, size) ? size : s->lo;
 }
 
+/* Below a granule, bytes may be had where no whole granule can: of bounce buffers. */
+static bool look_closer(struct state *s)
+{
+	if (s->lo || s->none || !s->search->finest || s->granule <= s->search->finest)
+		return false;
+	s->granule = s->search->finest;
+	return true;
+}
+
 static void failed(struct state *s, uint64_t bytes,
 		   const struct gigalock_failure *failure)
 {
@@ -129,11 +140,12 @@ static void failed(struct state *s, uint64_t bytes,
 
 	if (!bound && s->search->several)
 		bound = UINT64_MAX;
+	s->none |= !bound;
 	s->hi = bytes;
 	if (bound < s->hi) {
 		/* The bound itself may do; the next size up may not. */
-		if (round_down(s, bound) + s->search->granule < s->hi)
-			s->hi = round_down(s, bound) + s->search->granule;
+		if (round_down(s, bound) + s->granule < s->hi)
+			s->hi = round_down(s, bound) + s->granule;
 		s->hint = bound;
 		if (bound && failure->stage == GIGALOCK_STAGE_PIN &&
 		    failure->reason != GIGALOCK_REASON_MEMLOCK_LIMIT)
@@ -149,7 +161,7 @@ static void failed(struct state *s, uint64_t bytes,
 int glk_search_run(const struct glk_search *search,
 		   struct glk_limit_result *result)
 {
-	struct state s = { .search = search };
+	struct state s = { .search = search, .granule = search->granule };
 	uint64_t size = search->bytes;
 
 	result->largest = 0;
@@ -183,8 +195,8 @@ int glk_search_run(const struct glk_search *search,
 			if (attempt.ok)
 				return 0;
 		}
-		if (s.hi - s.lo <= tolerance(&s, s.lo) ||
-		    result->tries >= MAX_TRIES)
+		if (result->tries >= MAX_TRIES ||
+		    (s.hi - s.lo <= tolerance(&s, s.lo) && !look_closer(&s)))
 			return 0;
 		size = next_size(&s);
 		if (size <= s.lo)

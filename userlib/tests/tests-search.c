@@ -13,6 +13,7 @@ struct model {
 	uint64_t limit;
 	uint64_t available;
 	uint64_t comfortable;
+	uint64_t finest;
 	unsigned int kills;	/* failed tries: each could wake the OOM killer */
 	uint64_t largest_ok;
 	uint64_t biggest_try;
@@ -55,6 +56,7 @@ static struct glk_limit_result run(struct model *m, uint64_t bytes,
 	const struct glk_search search = {
 		.bytes = bytes,
 		.granule = granule,
+		.finest = m->finest,
 		.per_mille = per_mille,
 		.attempt = attempt,
 		.comfortable = m->comfortable ? comfortable : NULL,
@@ -115,6 +117,26 @@ static void buddy_limit_takes_two_tries(void **state)
 	assert_int_equal(r.tries, 2);
 	assert_false(r.wanted_locked);
 	assert_int_equal(r.failure.reason, GIGALOCK_REASON_BUDDY_LIMIT);
+}
+
+/* Pieces of 256 KiB are all that can be bounced: no whole granule is, but that is. */
+static void below_a_granule(void **state)
+{
+	struct model m = {
+		.most = 256 << 10, .reason = GIGALOCK_REASON_SWIOTLB_SEGMENT,
+		.limit = 256 << 10, .available = 256 << 10, .finest = 4096,
+	};
+	struct model nothing = {
+		.reason = GIGALOCK_REASON_POOL_EMPTY, .finest = 4096,
+	};
+
+	(void)state;
+	assert_int_equal(run(&m, 32 * MIB, 2 * MIB, 10).largest, 256 << 10);
+	m.most = 3 * MIB + 4096;
+	m.available = m.limit = 0;
+	near_enough(run(&m, 32 * MIB, 2 * MIB, 10).largest, m.most, 2 * MIB, 10);
+	/* Where no size will do, none is looked for. */
+	assert_int_equal(run(&nothing, 32 * MIB, 2 * MIB, 10).tries, 1);
 }
 
 /* The longest range seen is right: it, and one step that fails. */
@@ -322,6 +344,7 @@ int main(void)
 		cmocka_unit_test(it_fits),
 		cmocka_unit_test(odd_size_that_fits),
 		cmocka_unit_test(buddy_limit_takes_two_tries),
+		cmocka_unit_test(below_a_granule),
 		cmocka_unit_test(right_hint),
 		cmocka_unit_test(killed_by_oom),
 		cmocka_unit_test(overcommit_then_available),
