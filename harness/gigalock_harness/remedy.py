@@ -38,18 +38,26 @@ def _words(value: str) -> list[str]:
     return words
 
 
-def _kernel_parameter(cell: Cell, value: str) -> Cell:
-    words = _words(value)
+def _with(now: Iterable[str], words: list[str]) -> tuple[str, ...]:
+    """Words in place of those of the same names; for the kernel's and for the driver's."""
     keys = {_key(word) for word in words}
-    kept = [word for word in cell.cmdline if _key(word) not in keys]
-    return replace(cell, cmdline=(*kept, *words))
+    return (*(word for word in now if _key(word) not in keys), *words)
+
+
+def _without(now: tuple[str, ...], value: str, missing: str) -> tuple[str, ...]:
+    keys = {_key(word) for word in _words(value)}
+    kept = tuple(word for word in now if _key(word) not in keys)
+    if kept == now:
+        raise RemedyError(f"{missing} {value!r:.60}")
+    return kept
+
+
+def _kernel_parameter(cell: Cell, value: str) -> Cell:
+    return replace(cell, cmdline=_with(cell.cmdline, _words(value)))
 
 
 def _drop_kernel_parameter(cell: Cell, value: str) -> Cell:
-    keys = {_key(word) for word in _words(value)}
-    kept = tuple(word for word in cell.cmdline if _key(word) not in keys)
-    if kept == cell.cmdline:
-        raise RemedyError(f"the guest has no kernel parameter {value!r:.60}")
+    kept = _without(cell.cmdline, value, "the guest has no kernel parameter")
     return replace(cell, cmdline=kept)
 
 
@@ -57,16 +65,11 @@ def _module_parameter(cell: Cell, value: str) -> Cell:
     words = _words(value)
     for word in words:
         _pair(word, "PARAMETER")
-    keys = {_key(word) for word in words}
-    kept = [word for word in cell.driver_params if _key(word) not in keys]
-    return replace(cell, driver_params=(*kept, *words))
+    return replace(cell, driver_params=_with(cell.driver_params, words))
 
 
 def _drop_module_parameter(cell: Cell, value: str) -> Cell:
-    keys = {_key(word) for word in _words(value)}
-    kept = tuple(word for word in cell.driver_params if _key(word) not in keys)
-    if kept == cell.driver_params:
-        raise RemedyError(f"the driver was loaded without {value!r:.60}")
+    kept = _without(cell.driver_params, value, "the driver was loaded without")
     return replace(cell, driver_params=kept)
 
 
