@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "meminfo.h"
 
 #define HUGE_PAGE ((size_t)2 << 20)
 
@@ -42,10 +43,7 @@ static FILE *open_proc(const char *proc, const char *name)
 
 static void read_meminfo(struct glk_evidence *evidence, const char *proc)
 {
-	const struct {
-		const char *name;
-		uint64_t *value;
-	} wanted[] = {
+	const struct glk_meminfo wanted[] = {
 		{ "MemTotal", &evidence->mem_total },
 		{ "MemAvailable", &evidence->mem_available },
 		{ "SwapTotal", &evidence->swap_total },
@@ -53,20 +51,10 @@ static void read_meminfo(struct glk_evidence *evidence, const char *proc)
 		{ "Committed_AS", &evidence->committed },
 	};
 	FILE *file = open_proc(proc, "meminfo");
-	char line[128];
 
 	if (!file)
 		return;
-	while (fgets(line, sizeof(line), file)) {
-		unsigned long long kib;
-		char name[64];
-
-		if (sscanf(line, "%63[^:]: %llu kB", name, &kib) != 2)
-			continue;
-		for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++)
-			if (!strcmp(name, wanted[i].name))
-				*wanted[i].value = kib * 1024;
-	}
+	glk_meminfo_read(file, wanted, sizeof(wanted) / sizeof(wanted[0]));
 	fclose(file);
 }
 

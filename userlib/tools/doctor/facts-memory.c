@@ -3,14 +3,12 @@
 #define _GNU_SOURCE
 #include <string.h>
 
+#include "../../lib/meminfo.h"
 #include "doctor.h"
 
 static void read_meminfo(struct facts *f)
 {
-	const struct {
-		const char *name;
-		uint64_t *value;
-	} wanted[] = {
+	const struct glk_meminfo wanted[] = {
 		{ "MemTotal", &f->mem_total },
 		{ "MemFree", &f->mem_free },
 		{ "MemAvailable", &f->mem_available },
@@ -30,7 +28,6 @@ static void read_meminfo(struct facts *f)
 	};
 	const size_t count = sizeof(wanted) / sizeof(wanted[0]);
 	FILE *file = facts_open(f, "proc/meminfo");
-	char line[160];
 
 	for (size_t i = 0; i < count; i++)
 		*wanted[i].value = UNKNOWN;
@@ -38,16 +35,7 @@ static void read_meminfo(struct facts *f)
 		facts_missing(f, "/proc/meminfo");
 		return;
 	}
-	while (fgets(line, sizeof(line), file)) {
-		unsigned long long kib;
-		char name[64];
-
-		if (sscanf(line, "%63[^:]: %llu kB", name, &kib) != 2)
-			continue;
-		for (size_t i = 0; i < count; i++)
-			if (!strcmp(name, wanted[i].name))
-				*wanted[i].value = KIB(kib);
-	}
+	glk_meminfo_read(file, wanted, count);
 	fclose(file);
 	/* The line is only there when the kernel was built with CMA. */
 	f->cma_known = f->mem_total != UNKNOWN;
