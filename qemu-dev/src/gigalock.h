@@ -11,6 +11,7 @@
  * gigalock_dma.c      host memory as the engine sees it
  * gigalock_translate.c ... through an IOMMU
  * gigalock_copy.c     copying large blocks
+ * gigalock_share.c    ... by several workers
  * gigalock_irq.c      interrupts and their coalescing
  * gigalock_link.c     the pace of a slower link
  * gigalock_knobs.c    run-time properties: pause, faults, counters
@@ -21,10 +22,11 @@
  * (GLChannelRegs) and everything of the shell. GLState.lock protects what the
  * workers and the rest share; it is taken after the BQL. A worker never holds
  * GLState.lock while it moves bytes, and never waits in the middle of a
- * channel's work: it leaves it, to be taken up later. So whoever holds the BQL
- * may wait until nobody works on a channel. A worker takes the BQL only to ask
- * an IOMMU, when it works on no channel. Nobody can wait for the end of such a
- * worker; it is left behind, and ends when it gets the lock.
+ * channel's work, but for those who help it with a block, and are done soon:
+ * it leaves it, to be taken up later. So whoever holds the BQL may wait until
+ * nobody works on a channel. A worker takes the BQL only to ask an IOMMU, when
+ * it works on no channel. Nobody can wait for the end of such a worker; it is
+ * left behind, and ends when it gets the lock.
  */
 #ifndef GIGALOCK_H
 #define GIGALOCK_H
@@ -64,6 +66,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(GLState, GIGALOCK)
  */
 #define GL_TURN             (32 * MiB)
 #define GL_TURN_MAIN_LOOP   (2 * MiB)
+/* How long a worker looks out for more before it sleeps. */
+#define GL_WATCH_NS         (50 * SCALE_US)
 /* A descriptor costs a turn at least this, however short it is. */
 #define GL_TURN_DESC        (4 * KiB)
 
@@ -227,6 +231,16 @@ typedef struct GLWorker {
     bool left_behind;       /* the device is gone; BQL */
 } GLWorker;
 
+/* A block that several workers copy. GLState.lock; (*) atomic. */
+typedef struct GLShare {
+    uint8_t *to;            /* constant while there is somebody on it */
+    const uint8_t *from;
+    uint64_t len;
+    uint64_t next;          /* (*) where the next share begins */
+    bool open;              /* helpers may begin */
+    unsigned helpers;
+} GLShare;
+
 typedef struct GLLink {
     uint64_t rate;          /* bytes a second; 0: no model */
     int64_t busy_until[2];  /* from the host, to the host; GLState.lock */
@@ -268,6 +282,10 @@ struct GLState {
     GLChannel ch[GL_MAX_CHANNELS];
     unsigned n_workers;
     GLWorker *worker[GL_MAX_CHANNELS];
+    bool watched;           /* (*) a worker is awake and looks for work; lock */
+    unsigned idle;          /* (*) workers with nothing to do; lock */
+    GLShare share;
+    QemuCond shared;        /* for who waits for the helpers */
     bool asking;            /* a worker asks the IOMMU; lock */
     unsigned next;          /* the channel to look at first */
     bool exit;              /* the workers shall end */
@@ -417,6 +435,17 @@ void gl_copy_block(void *to, const void *from, size_t len, bool large,
                    const void *ahead);
 /* What was copied is visible before anything that comes after. */
 void gl_copy_done(void);
+
+/* ---- gigalock_share.c ---- */
+/*
+ * gl_copy_block(), with the help of idle workers where that pays. By who works
+ * on a channel.
+ */
+void gl_share_copy(GLState *s, uint8_t *to, const uint8_t *from, uint64_t len);
+/* GLState.lock held: is there something to help with? */
+bool gl_share_wanted(GLState *s);
+/* GLState.lock held, but not meanwhile: help. */
+void gl_share_help(GLState *s);
 
 /* ---- gigalock_irq.c ---- */
 void gl_irq_init(GLState *s);

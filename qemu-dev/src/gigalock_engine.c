@@ -36,7 +36,10 @@ void gl_engine_wake(GLState *s)
     if (!s->engine_up) {
         return;
     }
-    if (s->n_workers) {
+    if (s->watched) {
+        /* Only one of the wakes: for the next one somebody else is needed. */
+        qatomic_set(&s->watched, false);
+    } else if (s->n_workers) {
         qemu_cond_signal(&s->work);
     } else {
         qemu_bh_schedule(s->run_bh);
@@ -206,10 +209,33 @@ static bool gl_worker_asks(GLWorker *w)
     return true;
 }
 
+/*
+ * GLState.lock held, but not meanwhile: look out for work for a while, rather
+ * than sleep. To wake a thread costs the guest's CPU, in the middle of its
+ * doorbell, more than a short transfer takes. One worker does so, and only
+ * after it has worked.
+ */
+static void gl_worker_watches(GLState *s)
+{
+    int64_t end = qemu_clock_get_ns(QEMU_CLOCK_REALTIME) + GL_WATCH_NS;
+
+    qatomic_set(&s->watched, true);
+    qemu_mutex_unlock(&s->lock);
+    while (qatomic_read(&s->watched) &&
+           qemu_clock_get_ns(QEMU_CLOCK_REALTIME) < end) {
+        for (unsigned i = 0; i < 16; i++) {
+            cpu_relax();
+        }
+    }
+    qemu_mutex_lock(&s->lock);
+    qatomic_set(&s->watched, false);
+}
+
 static void *gl_worker(void *opaque)
 {
     GLWorker *w = opaque;
     GLState *s = w->s;
+    bool worked = false;
 
     rcu_register_thread();
     qemu_mutex_lock(&s->lock);
@@ -226,7 +252,18 @@ static void *gl_worker(void *opaque)
         }
         ch = gl_pick(s);
         if (!ch) {
+            if (gl_share_wanted(s)) {
+                gl_share_help(s);
+                continue;
+            }
+            if (worked && !s->watched) {
+                worked = false;
+                gl_worker_watches(s);
+                continue;
+            }
+            qatomic_set(&s->idle, s->idle + 1);
             qemu_cond_wait(&s->work, &s->lock);
+            qatomic_set(&s->idle, s->idle - 1);
             continue;
         }
         if (gl_turn(ch, GL_TURN) == GL_PACED) {
@@ -240,6 +277,7 @@ static void *gl_worker(void *opaque)
             qemu_mutex_lock(&s->lock);
         }
         ch->active = false;
+        worked = true;
         qemu_cond_broadcast(&s->quiet);
     }
     qemu_mutex_unlock(&s->lock);
@@ -509,6 +547,7 @@ void gl_engine_start(GLState *s)
     gl_crc32c_init();
     qemu_cond_init(&s->work);
     qemu_cond_init(&s->quiet);
+    qemu_cond_init(&s->shared);
     s->as = pci_get_address_space(PCI_DEVICE(s));
     s->exit = false;
     s->asking = false;
@@ -552,6 +591,7 @@ void gl_engine_stop(GLState *s)
         g_free(s->ch[i].bounce);
         s->ch[i].bounce = NULL;
     }
+    qemu_cond_destroy(&s->shared);
     qemu_cond_destroy(&s->quiet);
     qemu_cond_destroy(&s->work);
 }

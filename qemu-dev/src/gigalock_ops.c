@@ -84,9 +84,13 @@ static uint64_t gl_step_copy(GLChannel *ch, const struct gl_desc *d,
         if (!len) {
             break;
         }
-        gl_copy_block(to, from, len,
-                      ch->run.large && !(d->flags & GL_DESC_F_CRC),
-                      gl_ahead(ch, d));
+        if (len >= GL_LARGE) {
+            gl_share_copy(ch->s, to, from, len);
+        } else {
+            gl_copy_block(to, from, len,
+                          ch->run.large && !(d->flags & GL_DESC_F_CRC),
+                          gl_ahead(ch, d));
+        }
         gl_dst_wrote(ch, d, at, len);
         /* Of what the card holds, for the host may change its side. */
         gl_crc(ch, d, op->src == GL_SIDE_CARD ? from : to, len);

@@ -10,7 +10,19 @@ import time
 from pathlib import Path
 
 import pytest
-from card import BUF, CARD_AT, CPL, F_CPL, F_CRC, F_CRC_INIT, FILL_CARD, H2C, crc32c
+from card import (
+    BUF,
+    C2H,
+    CARD_AT,
+    CMP_HC,
+    CPL,
+    F_CPL,
+    F_CRC,
+    F_CRC_INIT,
+    FILL_CARD,
+    H2C,
+    crc32c,
+)
 
 MIB = 1 << 20
 
@@ -20,6 +32,16 @@ def threads(card):
     tasks = Path(f"/proc/{card.q.proc.pid}/task").iterdir()
     names = [(t / "comm").read_text().strip() for t in tasks]
     return sorted(n for n in names if n.startswith("gigalock-"))
+
+
+def busy(card):
+    """Nanoseconds of processor that each of the card's threads has used, by name."""
+    used = {}
+    for task in Path(f"/proc/{card.q.proc.pid}/task").iterdir():
+        name = (task / "comm").read_text().strip()
+        if name.startswith("gigalock-"):
+            used[name] = int((task / "schedstat").read_text().split()[0])
+    return used
 
 
 @pytest.mark.parametrize("workers,channels", [(0, 1), (0, 16), (1, 4), (3, 2), (16, 16), (5, 16)])
@@ -173,3 +195,103 @@ def test_polling_needs_no_main_loop(shared, tmp_path):
     card.q.qmp_sock.settimeout(30)
     card.q.qmp_file.readline()
     assert card.ch(0, "HEAD") == n
+
+
+@pytest.mark.parametrize("workers", [1, 2, 4])
+@pytest.mark.parametrize(
+    "size,host_off,card_off",
+    [
+        (2 * MIB, 0, 0),
+        (2 * MIB + 1, 5, 4093),
+        (8 * MIB - 1, 63, 1),
+        (8 * MIB + 4097, 4095, 7),
+        (41 * MIB + 3, 1, 65),
+    ],
+)
+def test_a_large_block_by_all_of_them(shared, workers, size, host_off, card_off):
+    """One channel alone: idle workers take their share, each byte lands where it belongs."""
+    card, ram = shared(f"channels=1,workers={workers},card-mem=64M")
+    there, back = BUF + host_off, BUF + 100 * MIB + host_off
+    data = os.urandom(size)
+    ram[there : there + size] = data
+    card.enable()
+    for _ in range(3):
+        ram[back - 64 : back + size + 64] = b"\x11" * (size + 128)
+        for args in ((H2C, there, card_off, size), (C2H, card_off, back, size)):
+            r = card.do(*args)
+            assert (r.status, r.bytes) == (0, size)
+        assert ram[back : back + size] == data
+        assert ram[back - 64 : back] == ram[back + size : back + size + 64] == b"\x11" * 64
+        card.q.fill(CARD_AT, card_off + size, 0xEE)
+    assert ram[there : there + size] == data
+
+
+def test_idle_workers_help(start):
+    """Of 2 GiB in one channel, the second worker does a part; of many small pieces it doesn't."""
+    card = start(
+        "channels=1,workers=2,card-mem=256M", memory="1G", extra=["-name", "test,debug-threads=on"]
+    )
+    card.enable()
+    for _ in range(8):
+        card.put(0, H2C, BUF, 0, 256 * MIB)
+    before = busy(card)
+    card.ring()
+    for _ in range(8):
+        assert card.wait().status == 0
+    after = busy(card)
+    used = sorted(after[name] - before[name] for name in after)
+    assert len(used) == 2
+    assert used[0] > used[1] / 10, used
+
+
+def test_a_copy_is_over_when_its_helpers_are(shared):
+    """On one processor a helper is often stopped in the middle of its share."""
+    card, ram = shared("channels=1,workers=2,card-mem=64M")
+    for task in Path(f"/proc/{card.q.proc.pid}/task").iterdir():
+        os.sched_setaffinity(int(task.name), {min(os.sched_getaffinity(0))})
+    size, n = 8 * MIB, 60
+    for i in range(2):
+        ram[BUF + i * size : BUF + (i + 1) * size] = bytes([i + 1]) * size
+    card.enable(log2=8)
+    for i in range(n):
+        card.put(0, H2C, BUF + i % 2 * size, 0, size)
+        card.put(0, CMP_HC, BUF + i % 2 * size, 0, size)
+    card.ring()
+    for _ in range(2 * n):
+        assert card.wait().status == 0
+
+
+def test_two_large_blocks_at_once(shared):
+    """Only one of them can be shared at a time; neither gets the other's bytes."""
+    card, ram = shared("channels=2,workers=3,card-mem=64M")
+    size = 24 * MIB + 5
+    data = [os.urandom(size) for _ in range(2)]
+    for ch in (0, 1):
+        at = BUF + ch * 32 * MIB
+        ram[at : at + size] = data[ch]
+        card.enable(ch)
+    for _ in range(8):
+        for ch in (0, 1):
+            card.put(ch, H2C, BUF + ch * 32 * MIB, ch * 32 * MIB, size)
+            card.put(ch, C2H, ch * 32 * MIB, BUF + (96 + ch * 32) * MIB, size)
+            card.ring(ch)
+        for ch in (0, 1):
+            for _ in range(2):
+                r = card.wait(ch)
+                assert (r.status, r.bytes) == (0, size)
+            at = BUF + (96 + ch * 32) * MIB
+            assert ram[at : at + size] == data[ch]
+            ram[at : at + size] = bytes(size)
+
+
+def test_a_worker_does_not_look_out_for_long(start):
+    """After its work it waits for more without sleep, but then it sleeps."""
+    card = start("channels=2,workers=2", extra=["-name", "test,debug-threads=on"])
+    card.enable()
+    for _ in range(20):
+        assert card.do(FILL_CARD, 1, 0, 64).status == 0
+    time.sleep(0.1)
+    begin, before = time.monotonic_ns(), busy(card)
+    time.sleep(0.5)
+    used = sum(busy(card).values()) - sum(before.values())
+    assert used < (time.monotonic_ns() - begin) / 10

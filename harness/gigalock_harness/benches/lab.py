@@ -217,6 +217,7 @@ def lab(
     extra: Sequence[str] = (),
     running: bool = False,
     ref_bytes: int = GIB,
+    options: str = "",
 ) -> Iterator[Lab]:
     """A QEMU with a card of that much memory, as much RAM above 4 GiB, and a memcpy_ref."""
     launcher = build_dir() / "qemu-dev" / "gigalock-qemu"
@@ -227,7 +228,7 @@ def lab(
     args = ["-object", f"memory-backend-memfd,id=ram,size={ram},share=on"]
     args += ["-object", f"memory-backend-memfd,id=card,size={size},share=on"]
     args += ["-machine", "memory-backend=ram,max-ram-below-4g=2G", *extra]
-    args += ["-device", "gigalock,id=gl0,addr=5,memdev=card"]
+    args += ["-device", f"gigalock,id=gl0,addr=5,memdev=card{options}"]
     if running:
         bios = setup.log_dir / "idle.bin"
         bios.write_bytes(IDLE_BIOS)

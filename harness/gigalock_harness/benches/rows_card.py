@@ -33,6 +33,9 @@ def groups() -> list[Group]:
     def start(setup: Setup) -> AbstractContextManager[Lab]:
         return lab(setup)
 
+    def start_one(setup: Setup) -> AbstractContextManager[Lab]:
+        return lab(setup, options=",workers=1")
+
     crc = F_CRC | F_CRC_INIT
     rows = [
         row("1 GiB host to card", COPY, 0.90, lambda b: b.one(H2C, HOST, 0)),
@@ -44,4 +47,11 @@ def groups() -> list[Group]:
         row("CRC-32C of 1 GiB, card memory", COPY, 0.70, lambda b: b.one(CRC_CARD, 0, 0)),
         row("1 GiB host to card with CRC-32C", COPY, None, lambda b: b.one(H2C, HOST, 0, crc)),
     ]
-    return [Group("the card beside memcpy", start, rows, NEED_MIB)]
+    one = [
+        row("1 GiB host to card, one worker", COPY, 0.90, lambda b: b.one(H2C, HOST, 0)),
+        row("1 GiB card to host, one worker", COPY, 0.90, lambda b: b.one(C2H, 0, HOST)),
+    ]
+    return [
+        Group("the card beside memcpy", start, rows, NEED_MIB),
+        Group("one worker beside memcpy", start_one, one, NEED_MIB),
+    ]
