@@ -184,13 +184,20 @@ static int gl_queue_over(struct gl_queue *q)
 	return q->stopped ? -EPIPE : 0;
 }
 
+/* Where an entry ended: the next one mostly begins there, and needs no search. */
+struct gl_walk {
+	struct gl_lock *lock;
+	u64 offset;
+	struct gl_pos pos;
+};
+
 /*
  * Put one entry into the descriptor ring. 0, or why not: -EAGAIN when it has to
  * wait for room, else noted in @fail.
  */
 static int gl_queue_put_entry(struct gl_queue *q, struct gl_lock *lock,
 			      const struct gigalock_queue_entry *e, u32 room,
-			      struct gl_fail *fail)
+			      struct gl_walk *walk, struct gl_fail *fail)
 {
 	struct gl_slot *slot = &q->slots[q->submitted & (q->entries - 1)];
 	u32 first = q->tail, last = q->tail + room;
@@ -213,7 +220,10 @@ static int gl_queue_put_entry(struct gl_queue *q, struct gl_lock *lock,
 	err = gl_move_check(card, &move, fail);
 	if (err)
 		return err;
-	gl_lock_seek(move.lock, move.offset, &move.pos);
+	if (walk->lock == lock && walk->offset == move.offset)
+		move.pos = walk->pos;
+	else
+		gl_lock_seek(lock, move.offset, &move.pos);
 	err = gl_move_aligned(card, &move, fail);
 	if (err)
 		return err;
@@ -241,6 +251,7 @@ static int gl_queue_put_entry(struct gl_queue *q, struct gl_lock *lock,
 	slot->direction = move.direction;
 	atomic_inc(&move.lock->inflight);
 	q->submitted++;
+	*walk = (struct gl_walk){ lock, move.offset + move.length, move.pos };
 	return 0;
 }
 
@@ -249,6 +260,7 @@ static int gl_queue_take(struct gl_queue *q, struct gl_file *file, u32 count,
 			 u32 seen, u32 *taken, struct gl_fail *fail)
 {
 	struct gl_lock *lock = NULL;
+	struct gl_walk walk = {};
 	u32 i;
 	int err;
 
@@ -269,7 +281,8 @@ static int gl_queue_take(struct gl_queue *q, struct gl_file *file, u32 count,
 		err = -EAGAIN;
 		if (q->submitted - seen < q->entries)
 			err = gl_queue_put_entry(q, lock, e,
-						 gl_queue_free_descs(q), fail);
+						 gl_queue_free_descs(q), &walk,
+						 fail);
 		if (err)
 			break;
 		++*taken;

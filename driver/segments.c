@@ -15,7 +15,7 @@
  * Finding a place in a long table step by step takes milliseconds: every so
  * many entries it has a mark. One that can't be had costs time, nothing else.
  */
-#define GL_MARK_EVERY	256
+#define GL_MARK_EVERY	16
 
 struct gl_mark {
 	struct scatterlist *sg;
