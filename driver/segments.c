@@ -6,6 +6,7 @@
 #include <linux/math64.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 
 #include "gl.h"
 
@@ -25,13 +26,15 @@ struct gl_mark {
 static void gl_lock_mark(struct gl_lock *lock)
 {
 	u32 i, most = lock->sgt->nents / GL_MARK_EVERY;
+	size_t bytes = array_size(most, sizeof(*lock->marks));
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 	struct scatterlist *s;
 	u64 offset = 0;
 
 	if (!most)
 		return;
-	lock->marks = kvmalloc_array(most, sizeof(*lock->marks),
-				     GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
+	/* Never many pages in a row, not even as a first try as kvmalloc() does. */
+	lock->marks = bytes > PAGE_SIZE ? __vmalloc(bytes, gfp) : kmalloc(bytes, gfp);
 	if (!lock->marks)
 		return;
 	for_each_sgtable_dma_sg(lock->sgt, s, i) {
@@ -41,7 +44,7 @@ static void gl_lock_mark(struct gl_lock *lock)
 			};
 		offset += sg_dma_len(s);
 	}
-	lock->table_bytes += most * sizeof(*lock->marks);
+	lock->table_bytes += bytes;
 }
 
 void gl_lock_seek(struct gl_lock *lock, u64 offset, struct gl_pos *pos)
