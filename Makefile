@@ -36,6 +36,10 @@ $(error no kernel '$(KERNEL_ASKED)'; in guest-image/kernels.list are: $(LISTED))
 endif
 export GIGALOCK_KERNEL := $(KERNEL_ASKED)
 endif
+# The trial draws of both as well, and of 6.12 where somebody built it.
+ifneq ($(filter doctor-trial,$(MAKECMDGOALS)),)
+WANTED := $(WANTED) $(filter-out $(WANTED),lab $(notdir $(wildcard $(BUILD)/guest-image/kernels/6.12)))
+endif
 
 # What is said on the command line reaches the parts by the environment, as a
 # default. These are for this file alone; a part that has a variable of the same

@@ -311,7 +311,10 @@ def known_strategies(wanted: Path) -> set[str]:
 
 
 def known_kernels() -> set[str]:
-    return {p.name for p in places.kernels_built().glob("*") if (p / "vmlinux").exists()}
+    """Those that a guest can boot: they are there, and so is what they begin with."""
+    built = {p.name for p in places.kernels_built().glob("*") if (p / "vmlinux").exists()}
+    images = places.build_dir() / "guest-image"
+    return {name for name in built if (images / name / "initramfs.cpio").exists()}
 
 
 def summary(results: list[dict[str, Any]]) -> list[str]:

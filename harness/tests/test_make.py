@@ -14,13 +14,13 @@ from gigalock_harness.places import TOP
 MAKEFILE = (TOP / "Makefile").read_text()
 
 
-def make(*words: str) -> str:
+def make(*words: str, check: bool = True) -> str:
     return subprocess.run(
         ["make", *words],
         capture_output=True,
         text=True,
         timeout=60,
-        check=True,
+        check=check,
         cwd=TOP,
         env={k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))},
     ).stdout
@@ -64,3 +64,23 @@ def test_relative_folders_are_one_folder_for_all_parts(tmp_path: Path, variable:
     relative = os.path.relpath(where, TOP)
     said = make("where", f"{variable}={relative}", "--eval", f"where: ; @echo $({variable})")
     assert said == f"{where}\n"
+
+
+@pytest.mark.parametrize(
+    "goal, built, words, kernels",
+    [
+        ("demo", (), (), "stock"),
+        ("doctor-trial", (), (), "stock lab"),
+        ("doctor-trial", ("6.12", "newest"), ("KERNEL=lab",), "stock lab 6.12"),
+    ],
+)
+def test_kernels_of_a_goal(
+    tmp_path: Path, goal: str, built: tuple[str, ...], words: tuple[str, ...], kernels: str
+) -> None:
+    """What is needed to run all of it is built for it."""
+    for name in built:
+        (tmp_path / "guest-image/kernels" / name).mkdir(parents=True)
+    # What follows would need what was not built, and ends with an error.
+    said = make("-n", goal, f"BUILD={tmp_path}", *words, check=False)
+    (wanted,) = set(re.findall(r"guest-image kernel KERNELS=\"([^\"]*)\"", said))
+    assert wanted.split() == kernels.split()
