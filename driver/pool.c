@@ -336,14 +336,20 @@ void gl_pool_show(struct seq_file *m)
 {
 	unsigned int have = 0, taken = 0;
 	struct gl_pool_buf *buf;
+	u64 lowest = U64_MAX;
 
 	mutex_lock(&gl_pool_mutex);
 	list_for_each_entry(buf, &gl_pool, node_in_pool) {
 		have++;
 		taken += buf->taken;
+		if (!buf->taken)
+			lowest = min(lowest, buf->highest);
 	}
 	seq_printf(m, "strategy %s\nbytes %llu\nwanted %u\nhave %u\ntaken %u\n",
 		   gl_pool_strategy, gl_pool_bytes, gl_pool_count, have, taken);
+	/* What a card must reach to have any of them. */
+	if (taken < have)
+		seq_printf(m, "lowest end 0x%llx\n", lowest);
 	if (gl_pool_fail.reason)
 		seq_printf(m, "failed: errno %d reason %u limit %llu request %llu available %llu\n",
 			   -gl_pool_fail.err, gl_pool_fail.reason, gl_pool_fail.limit,

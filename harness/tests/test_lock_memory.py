@@ -364,6 +364,8 @@ def test_pool_below_a_width(guest: Guest) -> None:
     try:
         reload(guest, "pool_bytes=4M pool_count=1 pool_address_width=25")
         assert works(guest, "pool", "4M", width=25)
+        (end,) = re.findall(r"^lowest end (0x\w+)$", guest.run(f"cat {DEBUG}/pool").stdout, re.M)
+        assert 4 * MIB <= int(end, 16) + 1 <= 1 << 25
         reload(guest, "pool_bytes=64M pool_count=2")
         why = fails(guest, "pool", "4M", width=25)
         assert why_of(why) == ("address-width", errno.ERANGE, "allocate")
