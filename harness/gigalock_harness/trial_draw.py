@@ -304,6 +304,7 @@ def reserved(rng: random.Random, d: Draw) -> None:
         d.cmdline.append(f"memmap={kept // MIB}M${place:#x}")
     if rng.random() < 0.85:
         d.driver_params.append(f"reserved={place:#x}+{kept // MIB}M")
+    d.card_bits = rng.choice((64, 64, 64, 32))
 
 
 def reserved_by_name(rng: random.Random, d: Draw) -> None:
@@ -315,6 +316,7 @@ def reserved_by_name(rng: random.Random, d: Draw) -> None:
     d.bytes = kept * MIB // rng.choice((1, 1, 2))
     d.cmdline.append(f"reserve_mem={kept}M:4K:big")
     d.driver_params.append("reserved=name:big")
+    d.card_bits = rng.choice((64, 64, 32))
 
 
 def kinds_of_memory(rng: random.Random, d: Draw) -> None:
@@ -348,9 +350,14 @@ def pool(rng: random.Random, d: Draw) -> None:
     d.ram_mib = rng.choice((768, 1024))
     d.bytes = rng.choice((128 * MIB, 256 * MIB))
     d.driver_params += [f"pool_bytes={_near(rng, d.bytes, 0.6, 1.6, 4 * MIB)}", "pool_count=1"]
-    if rng.random() < 0.7:
+    if rng.random() < 0.6:
         d.late = True
         d.fragmented = 200 * MIB
+    elif rng.random() < 0.6:
+        # RAM above the card's reach, which the pool is told of or not.
+        d.card_bits, d.low_ram_mib, d.ram_mib = 32, 512, 1024
+        if rng.random() < 0.5:
+            d.driver_params.append("pool_address_width=32")
 
 
 def plain(rng: random.Random, d: Draw) -> None:

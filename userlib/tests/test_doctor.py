@@ -206,6 +206,43 @@ def test_ram_for_a_cma_area(machine: Any, area: str, ram: str) -> None:
     assert [one["value"] for one in said["remedies"] if one["kind"] == "ram"] == [ram]
 
 
+def kept(root: Path, parameters: dict[str, str], shown: dict[str, str], bits: int) -> None:
+    """A driver with these parameters, what it tells root, and a card of so many bits."""
+    for name, value in parameters.items():
+        (root / "sys/module/gigalock/parameters" / name).write_text(value + "\n")
+    for name, text in shown.items():
+        (root / "sys/kernel/debug/gigalock" / name).write_text(text)
+    (root / "sys/bus/pci/devices/0000:01:00.0/dma_mask_bits").write_text(f"{bits}\n")
+
+
+@pytest.mark.parametrize(
+    "bits, end, locks",
+    [(64, "0x14fffffff", True), (32, "0x14fffffff", False), (32, "0xffffffff", True)],
+)
+def test_pool_above_the_cards_reach(machine: Any, bits: int, end: str, locks: bool) -> None:
+    """It was filled for pool_address_width, not for the card."""
+    root, _ = machine("contig-fresh")
+    text = f"strategy contig-range\nbytes {GIB}\nwanted 1\nhave 1\ntaken 0\nlowest end {end}\n"
+    kept(root, {"pool_bytes": "1G", "pool_count": "1"}, {"pool": text}, bits)
+    said = doctor("--root", str(root), "--size", "256M", "--strategy", "pool")
+    assert said["locks"] is locks
+    if not locks:
+        assert said["reason"] == "address-width" and said["largest_bytes"] == 0
+        cures = [(one["kind"], one["value"]) for one in said["remedies"]]
+        assert cures[0] == ("module-parameter", "pool_address_width=32")
+
+
+@pytest.mark.parametrize("bits, largest", [(64, None), (32, 0), (33, GIB)])
+def test_named_region_above_the_cards_reach(machine: Any, bits: int, largest: int | None) -> None:
+    root, _ = machine("contig-fresh")
+    text = f"0 {0x1C0000000:#x}+{2 * GIB:#x} big: good, 0 bytes taken\n"
+    kept(root, {"reserved": "name:big"}, {"reserved": text}, bits)
+    said = doctor("--root", str(root), "--size", "2G", "--strategy", "reserved", "--no-map")
+    assert said["locks"] is (largest is None)
+    if largest is not None:
+        assert said["reason"] == "address-width" and said["largest_bytes"] == largest
+
+
 def test_capability_lifts_memlock(machine: Any) -> None:
     root, expect = machine("sg-memlock")
     change(root, "proc/self/status", r"CapEff:\s+\w+", "CapEff:\t0000000000004000")

@@ -27,8 +27,8 @@ static bool region_text(const char *given, uint64_t want, char *room, size_t len
 }
 
 /* What the driver found out about its regions, which it tells root. */
-static bool region_line(struct facts *f, uint64_t want, uint64_t *bytes, uint64_t *taken,
-			char *state, size_t len)
+static bool region_line(struct facts *f, uint64_t want, struct range *range,
+			uint64_t *taken, char *state, size_t len)
 {
 	FILE *file = facts_open(f, "sys/kernel/debug/gigalock/reserved");
 	char line[256];
@@ -43,7 +43,7 @@ static bool region_line(struct facts *f, uint64_t want, uint64_t *bytes, uint64_
 		if (sscanf(line, "%llu 0x%llx+0x%llx %*[^:]: %127[^,], %llu", &number, &start,
 			   &size, text, &used) != 5 || number != want)
 			continue;
-		*bytes = size;
+		*range = (struct range) { start, start + size };
 		*taken = used;
 		snprintf(state, len, "%.90s", text);
 		found = true;
@@ -76,32 +76,46 @@ static bool kept_free(const struct facts *f, const struct range *range)
 }
 
 static void region_by_address(struct facts *f, const struct request *r, struct verdict *v,
-			      const char *text)
+			      const char *text, struct range *range)
 {
 	const char *plus = strchr(text, '+');
-	struct range range = { .start = facts_size(text) };
 
-	range.end = range.start + (plus ? facts_size(plus + 1) : 0);
+	range->start = facts_size(text);
+	range->end = range->start + (plus ? facts_size(plus + 1) : 0);
 	if (f->iomem_zeroed) {
 		verdict_doubt(v, "what the range is: /proc/iomem, as root");
-	} else if (ram_in(f, &range) || !kept_free(f, &range)) {
-		verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_NOT_RESERVED, range.start);
+	} else if (ram_in(f, range) || !kept_free(f, range)) {
+		verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_NOT_RESERVED, range->start);
 	} else {
 		/* Whether there is memory at all only shows when it is written to. */
 		verdict_doubt(v, "whether there is RAM at %#llx: dmesg | grep gigalock, once "
-			      "the driver is loaded", (unsigned long long)range.start);
+			      "the driver is loaded", (unsigned long long)range->start);
 	}
-	verdict_bound(v, r, range.end - range.start, GIGALOCK_REASON_RESERVED_SMALL,
-		      range.end - range.start);
-	if (range.end - 1 > width_top(facts_width(f, r)) && !facts_translates(f))
-		verdict_bound(v, r, bytes_left(width_top(facts_width(f, r)), range.start),
-			      GIGALOCK_REASON_ADDRESS_WIDTH, width_top(facts_width(f, r)));
+	verdict_bound(v, r, range->end - range->start, GIGALOCK_REASON_RESERVED_SMALL,
+		      range->end - range->start);
+}
+
+/* A part of it that the device reaches will do, from its beginning. */
+static void reach(struct facts *f, const struct request *r, struct verdict *v,
+		  const struct range *range)
+{
+	uint64_t width = facts_width(f, r), top = width_top(width);
+
+	if (facts_translates(f) || range->start == range->end || range->end - 1 <= top)
+		return;
+	verdict_number(v, "address width", width, "bits", r->address_width == width ?
+		       "the request" : "/sys/bus/pci/devices/*/dma_mask_bits");
+	verdict_number(v, "the region begins at", range->start, "address",
+		       "/sys/kernel/debug/gigalock/reserved");
+	verdict_bound(v, r, top > range->start ? top - range->start + 1 : 0,
+		      GIGALOCK_REASON_ADDRESS_WIDTH, top);
 }
 
 void model_reserved(struct facts *f, const struct request *r, struct verdict *v)
 {
 	const char *given = facts_param(f, "reserved");
 	char text[128], state[96], room[128];
+	struct range range = { 0 };
 	uint64_t bytes, taken;
 
 	if (!given || !strcmp(given, "(null)"))
@@ -113,7 +127,8 @@ void model_reserved(struct facts *f, const struct request *r, struct verdict *v)
 		return;
 	}
 	verdict_word(v, "reserved", text, "/sys/module/gigalock/parameters");
-	if (region_line(f, r->region, &bytes, &taken, state, sizeof(state))) {
+	if (region_line(f, r->region, &range, &taken, state, sizeof(state))) {
+		bytes = range.end - range.start;
 		verdict_word(v, "the driver says", state, "/sys/kernel/debug/gigalock/reserved");
 		if (!strcmp(state, "missing"))
 			verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_MISSING, 0);
@@ -122,7 +137,7 @@ void model_reserved(struct facts *f, const struct request *r, struct verdict *v)
 		verdict_bound(v, r, bytes, GIGALOCK_REASON_RESERVED_SMALL, bytes);
 		verdict_bound(v, r, bytes_left(bytes, taken), GIGALOCK_REASON_RESERVED_BUSY, bytes);
 	} else if (strncmp(text, "name:", 5)) {
-		region_by_address(f, r, v, text);
+		region_by_address(f, r, v, text, &range);
 	} else if (!facts_cmdline(f, "reserve_mem", room, sizeof(room))) {
 		verdict_bound(v, r, 0, GIGALOCK_REASON_RESERVED_MISSING, 0);
 	} else {
@@ -131,13 +146,7 @@ void model_reserved(struct facts *f, const struct request *r, struct verdict *v)
 		verdict_bound(v, r, facts_size(room), GIGALOCK_REASON_RESERVED_SMALL,
 			      facts_size(room));
 	}
-	if (strncmp(text, "name:", 5) && v->locks) {
-		uint64_t top = width_top(facts_width(f, r)), start = facts_size(text);
-
-		if (!facts_translates(f) && start + r->bytes - 1 > top)
-			verdict_bound(v, r, top > start ? top - start + 1 : 0,
-				      GIGALOCK_REASON_ADDRESS_WIDTH, top);
-	}
+	reach(f, r, v, &range);
 	if (!r->no_user_map)
 		model_user_memory(f, r, v, true);
 }
@@ -147,6 +156,7 @@ void model_reserved(struct facts *f, const struct request *r, struct verdict *v)
 /* What the driver tells root of its pool; UNKNOWN where it does not. */
 struct pool_state {
 	uint64_t bytes, wanted, have, taken, reason;
+	uint64_t end;		/* of what is free in it, the lowest that one has */
 };
 
 static void read_pool(struct facts *f, struct pool_state *pool)
@@ -159,7 +169,7 @@ static void read_pool(struct facts *f, struct pool_state *pool)
 
 	pool->bytes = bytes ? facts_size(bytes) : 0;
 	pool->wanted = count ? strtoull(count, NULL, 0) : 0;
-	pool->have = pool->taken = UNKNOWN;
+	pool->have = pool->taken = pool->end = UNKNOWN;
 	pool->reason = 0;
 	if (!file)
 		return;
@@ -170,10 +180,35 @@ static void read_pool(struct facts *f, struct pool_state *pool)
 			pool->have = value;
 		else if (sscanf(line, "taken %llu", &value) == 1)
 			pool->taken = value;
+		else if (sscanf(line, "lowest end %llx", &value) == 1)
+			pool->end = value;
 		else if (!strncmp(line, "failed:", 7) && reason)
 			pool->reason = strtoull(reason + 8, NULL, 10);
 	}
 	fclose(file);
+}
+
+/* The pool was filled for pool_address_width, whatever the card reaches. */
+static void pool_reach(struct facts *f, const struct request *r, struct verdict *v,
+		       const struct pool_state *pool)
+{
+	uint64_t width = facts_width(f, r), top = width_top(width);
+
+	if (facts_translates(f) || width >= 64)
+		return;
+	if (pool->end == UNKNOWN) {
+		if (facts_ram_end(f) == UNKNOWN || facts_ram_end(f) - 1 > top)
+			verdict_doubt(v, "where the pool's buffers lie: "
+				      "/sys/kernel/debug/gigalock/pool, as root");
+		return;
+	}
+	if (pool->end <= top)
+		return;
+	verdict_number(v, "address width", width, "bits", r->address_width == width ?
+		       "the request" : "/sys/bus/pci/devices/*/dma_mask_bits");
+	verdict_number(v, "the pool's lowest buffer ends at", pool->end, "address",
+		       "/sys/kernel/debug/gigalock/pool");
+	verdict_bound(v, r, 0, GIGALOCK_REASON_ADDRESS_WIDTH, top);
 }
 
 void model_pool(struct facts *f, const struct request *r, struct verdict *v)
@@ -198,6 +233,7 @@ void model_pool(struct facts *f, const struct request *r, struct verdict *v)
 	verdict_bound(v, r, pool.bytes, GIGALOCK_REASON_POOL_SMALL, pool.bytes);
 	if (pool.have != UNKNOWN && pool.taken == pool.have)
 		verdict_bound(v, r, 0, GIGALOCK_REASON_POOL_EMPTY, pool.have);
+	pool_reach(f, r, v, &pool);
 	if (f->swiotlb_forced || facts_translates(f))
 		model_map(f, r, v, true);
 	if (!r->no_user_map)

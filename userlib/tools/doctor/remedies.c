@@ -410,6 +410,9 @@ static void for_mapping(struct list *l)
 		break;
 	case 15:
 	case 16:
+		if (l->v->strategy == GIGALOCK_STRATEGY_POOL)
+			module_with(l, "the driver is loaded anew; low memory is scarcer",
+				    "pool_address_width=%" PRIu64, facts_width(l->f, l->r));
 		other_strategies(l);
 		wide_device(l);
 		iommu(l);
