@@ -103,6 +103,7 @@
 #pragma weak address_space_memory
 #pragma weak error_abort
 #pragma weak error_fatal
+#pragma weak global_dirty_tracking
 #pragma weak qdev_prop_bool
 #pragma weak qdev_prop_int32
 #pragma weak qdev_prop_link
@@ -120,6 +121,14 @@
 #pragma weak qmp_query_version
 #pragma weak register_module_init
 #pragma weak type_register_static
+#pragma weak vmstate_info_bool
+#pragma weak vmstate_info_int32
+#pragma weak vmstate_info_uint16
+#pragma weak vmstate_info_uint32
+#pragma weak vmstate_info_uint64
+#pragma weak vmstate_info_uint8
+#pragma weak vmstate_msix
+#pragma weak vmstate_pci_device
 #endif
 
 #endif /* GIGALOCK_COMPAT_H */

@@ -11,8 +11,7 @@
 #define GL_MSIX_BAR_SIZE    0x1000
 #define GL_MSIX_PBA         0x800
 
-/* The card may master the bus: allowed by the guest, and fully powered. */
-static bool gl_may_master(PCIDevice *pdev)
+bool gl_may_master(PCIDevice *pdev)
 {
     uint8_t pm = pci_find_capability(pdev, PCI_CAP_ID_PM);
     uint16_t command = pci_get_word(pdev->config + PCI_COMMAND);
@@ -84,6 +83,7 @@ static bool gl_init_card_memory(GLState *s, Error **errp)
         host_memory_backend_set_mapped(s->memdev, true);
         s->card_mr = mr;
     }
+    vmstate_register_ram(s->card_mr, DEVICE(s));
     s->card = memory_region_get_ram_ptr(s->card_mr);
     s->card_size = memory_region_size(s->card_mr);
     return true;
@@ -91,6 +91,7 @@ static bool gl_init_card_memory(GLState *s, Error **errp)
 
 static void gl_exit_card_memory(GLState *s)
 {
+    vmstate_unregister_ram(s->card_mr, DEVICE(s));
     if (s->memdev) {
         host_memory_backend_set_mapped(s->memdev, false);
     }
@@ -176,6 +177,8 @@ static void gl_exit(PCIDevice *pdev)
     pcie_aer_exit(pdev);
     pcie_cap_exit(pdev);
     gl_exit_card_memory(s);
+    g_free(s->image);
+    s->image = NULL;
 }
 
 static void gl_instance_init(Object *obj)
@@ -190,12 +193,6 @@ static void gl_instance_finalize(Object *obj)
 {
     qemu_mutex_destroy(&GIGALOCK(obj)->lock);
 }
-
-/* A transfer in flight has no saved form yet; better to refuse than to lose. */
-static const VMStateDescription gl_vmstate = {
-    .name = TYPE_GIGALOCK,
-    .unmigratable = 1,
-};
 
 GL_PROPERTY_TABLE gl_properties[] = {
     DEFINE_PROP_SIZE("card-mem", GLState, card_mem, GL_CARD_MEM_DEFAULT),

@@ -15,6 +15,7 @@
  * gigalock_irq.c      interrupts and their coalescing
  * gigalock_link.c     the pace of a slower link
  * gigalock_knobs.c    run-time properties: pause, faults, counters
+ * gigalock_vmstate.c  saving and loading
  * gigalock_crc32c.c   the checksum
  * gigalock_guard.c    the loadable build's proof that it fits this QEMU
  *
@@ -299,6 +300,7 @@ struct GLState {
     VMChangeStateEntry *vm_state;
     Notifier exit_notifier;
     bool engine_up;
+    struct GLImage *image;  /* while the card is saved or loaded */
 
     /* knobs, lock */
     uint64_t pause_after;
@@ -309,6 +311,8 @@ struct GLState {
 
 /* ---- gigalock.c: for the guard, which registers the type ---- */
 extern const TypeInfo *const gl_type_info;
+/* The card may master the bus: allowed by the guest, and fully powered. */
+bool gl_may_master(PCIDevice *pdev);
 
 /* ---- gigalock_mmio.c ---- */
 extern const MemoryRegionOps gl_mmio_ops;
@@ -321,6 +325,12 @@ void gl_engine_stop(GLState *s);
 void gl_engine_reset(GLState *s);
 /* Tell whether the card may access the bus; on "no", wait for the workers. */
 void gl_engine_allow_dma(GLState *s, bool allowed);
+/* Wait for the workers; nobody works until the machine runs. */
+void gl_engine_hold(GLState *s);
+bool gl_ring_config_ok(GLState *s, uint64_t ring, uint64_t cpl, uint32_t log2);
+/* Take over good rings; GLState.lock is held, and the channel quiet. */
+void gl_channel_latch(GLChannel *ch, uint64_t ring, uint64_t cpl,
+                      uint32_t log2);
 void gl_channel_enable(GLChannel *ch);
 void gl_channel_disable(GLChannel *ch);
 void gl_channel_doorbell(GLChannel *ch, uint32_t tail);
@@ -477,5 +487,8 @@ void gl_link_idle(GLChannel *ch);
 /* ---- gigalock_knobs.c ---- */
 void gl_knobs_class_init(ObjectClass *klass);
 void gl_knobs_init(GLState *s);
+
+/* ---- gigalock_vmstate.c ---- */
+extern const VMStateDescription gl_vmstate;
 
 #endif /* GIGALOCK_H */

@@ -86,6 +86,18 @@ uint64_t gl_dma_piece(GLChannel *ch, GLRole role, dma_addr_t addr,
  * a migration wants to know. What does that for a cached region knows all that
  * it needs from these fields.
  */
+static void gl_tell(MemoryRegionCache *cache, hwaddr at, uint64_t len)
+{
+    if (unlikely(qatomic_read(&global_dirty_tracking))) {
+        /*
+         * A page that is marked already is not marked again: a migration that
+         * takes the mark away just now shall see what was written before.
+         */
+        smp_mb();
+    }
+    address_space_cache_invalidate(cache, at, len);
+}
+
 void gl_dma_wrote(GLChannel *ch, GLRole role, uint64_t len)
 {
     GLWindow *w = &ch->window[role];
@@ -97,7 +109,7 @@ void gl_dma_wrote(GLChannel *ch, GLRole role, uint64_t len)
         .is_write = true,
     };
 
-    address_space_cache_invalidate(&cache, w->used, len);
+    gl_tell(&cache, w->used, len);
 }
 
 /*
@@ -114,7 +126,7 @@ void gl_dma_card_wrote(GLState *s, uint64_t at, uint64_t len)
         .is_write = true,
     };
 
-    address_space_cache_invalidate(&cache, at, len);
+    gl_tell(&cache, at, len);
 }
 
 const uint8_t *gl_dma_glance(GLChannel *ch, GLRole role, dma_addr_t addr)

@@ -363,37 +363,45 @@ static void gl_clear(GLChannel *ch)
     gl_irq_reset(ch);
 }
 
-static bool gl_ring_config_ok(GLChannel *ch)
+bool gl_ring_config_ok(GLState *s, uint64_t ring, uint64_t cpl, uint32_t log2)
 {
-    GLChannelRegs *r = &ch->regs;
     uint64_t bad, bytes;
 
-    if (r->ring_log2 < GL_MIN_RING_LOG2 || r->ring_log2 > ch->s->max_ring) {
+    if (log2 < GL_MIN_RING_LOG2 || log2 > s->max_ring) {
         return false;
     }
-    bytes = (uint64_t)sizeof(struct gl_desc) << r->ring_log2;
-    return !(r->ring & 63) && !(r->cpl & 63) &&
-           gl_limits_in_width(ch->s, r->ring, bytes, &bad) &&
-           gl_limits_in_width(ch->s, r->cpl, bytes, &bad);
+    bytes = (uint64_t)sizeof(struct gl_desc) << log2;
+    return !(ring & 63) && !(cpl & 63) &&
+           gl_limits_in_width(s, ring, bytes, &bad) &&
+           gl_limits_in_width(s, cpl, bytes, &bad);
+}
+
+void gl_channel_latch(GLChannel *ch, uint64_t ring, uint64_t cpl,
+                      uint32_t log2)
+{
+    GLState *s = ch->s;
+
+    ch->translate = pci_device_iommu_address_space(PCI_DEVICE(s)) !=
+                    &address_space_memory;
+    ch->as = ch->translate ? &address_space_memory : s->as;
+    ch->ring = ring;
+    ch->cpl = cpl;
+    ch->ring_len = 1u << log2;
 }
 
 void gl_channel_enable(GLChannel *ch)
 {
     GLState *s = ch->s;
+    GLChannelRegs *r = &ch->regs;
 
     qemu_mutex_lock(&s->lock);
     gl_abort(ch);
     gl_wait_quiet(ch);
     gl_clear(ch);
-    ch->translate = pci_device_iommu_address_space(PCI_DEVICE(s)) !=
-                    &address_space_memory;
-    ch->as = ch->translate ? &address_space_memory : s->as;
-    ch->halted = !gl_ring_config_ok(ch);
+    ch->halted = !gl_ring_config_ok(s, r->ring, r->cpl, r->ring_log2);
     ch->error = ch->halted ? GL_ERR_RING_CONFIG : GL_ERR_NONE;
     if (!ch->halted) {
-        ch->ring = ch->regs.ring;
-        ch->cpl = ch->regs.cpl;
-        ch->ring_len = 1u << ch->regs.ring_log2;
+        gl_channel_latch(ch, r->ring, r->cpl, r->ring_log2);
         ch->abort = false;
         ch->enabled = true;
     } else {
@@ -487,18 +495,28 @@ void gl_engine_allow_dma(GLState *s, bool allowed)
     qemu_mutex_unlock(&s->lock);
 }
 
+static void gl_set_hold(GLState *s, bool hold)
+{
+    qemu_mutex_lock(&s->lock);
+    s->vm_hold = hold;
+    gl_engine_kick(s);
+    for (unsigned i = 0; hold && s->engine_up && i < s->channels; i++) {
+        gl_wait_quiet(&s->ch[i]);
+    }
+    qemu_mutex_unlock(&s->lock);
+}
+
+void gl_engine_hold(GLState *s)
+{
+    gl_set_hold(s, true);
+}
+
 /* A stopped VM's memory stands still: hold the channels, then go on. */
 static void gl_vm_state(void *opaque, bool running, RunState state)
 {
     GLState *s = opaque;
 
-    qemu_mutex_lock(&s->lock);
-    s->vm_hold = !running;
-    gl_engine_kick(s);
-    for (unsigned i = 0; !running && s->engine_up && i < s->channels; i++) {
-        gl_wait_quiet(&s->ch[i]);
-    }
-    qemu_mutex_unlock(&s->lock);
+    gl_set_hold(s, !running);
     if (!running) {
         gl_irq_flush(s);
     }

@@ -124,8 +124,3 @@ def test_needs_pcie(start):
 def test_two_cards(start):
     card = start(extra=["-device", "gigalock,id=gl1,addr=6,card-mem=1M"])
     assert card.q.get("stat-bytes", "/machine/peripheral/gl1") == 0
-
-
-def test_migration_is_refused(card):
-    with pytest.raises(QemuError, match="non-migratable"):
-        card.q.qmp("migrate", uri="exec:cat >/dev/null")
