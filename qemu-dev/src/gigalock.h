@@ -27,7 +27,8 @@
  * it leaves it, to be taken up later. So whoever holds the BQL may wait until
  * nobody works on a channel. A worker takes the BQL only to ask an IOMMU, when
  * it works on no channel. Nobody can wait for the end of such a worker; it is
- * left behind, and ends when it gets the lock.
+ * left behind, and ends when it gets the lock. With no workers the main loop
+ * asks, when it works on no channel either.
  */
 #ifndef GIGALOCK_H
 #define GIGALOCK_H
@@ -296,6 +297,7 @@ struct GLState {
     bool vm_hold;           /* the VM is stopped */
     QEMUBH *irq_bh;
     QEMUBH *run_bh;         /* works, when there are no workers */
+    bool *bh_gone;          /* it asks the IOMMU: the device ended meanwhile */
     QEMUTimer *run_timer;   /* ... and the link is busy */
     VMChangeStateEntry *vm_state;
     Notifier exit_notifier;

@@ -292,7 +292,7 @@ static void *gl_worker(void *opaque)
 static void gl_run_bh(void *opaque)
 {
     GLState *s = opaque;
-    bool more = false;
+    bool more = false, gone = false;
     int64_t wait = INT64_MAX;
 
     qemu_mutex_lock(&s->lock);
@@ -309,7 +309,18 @@ static void gl_run_bh(void *opaque)
             }
         }
     }
-    qemu_mutex_unlock(&s->lock);
+    if (gl_translate_wanted(s)) {
+        more = true;
+        s->bh_gone = &gone;
+        qemu_mutex_unlock(&s->lock);
+        gl_translate_all(s, &gone);
+        if (gone) {
+            return;
+        }
+        s->bh_gone = NULL;
+    } else {
+        qemu_mutex_unlock(&s->lock);
+    }
     if (more) {
         qemu_bh_schedule(s->run_bh);
     } else if (wait != INT64_MAX) {
@@ -531,6 +542,9 @@ static void gl_join_workers(GLState *s)
     qemu_mutex_lock(&s->lock);
     s->engine_up = false;
     s->exit = true;
+    if (s->bh_gone) {
+        *s->bh_gone = true;     /* it is who called us */
+    }
     qemu_cond_broadcast(&s->work);
     for (unsigned i = 0; i < s->n_workers; i++) {
         GLWorker *w = s->worker[i];

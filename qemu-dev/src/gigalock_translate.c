@@ -7,8 +7,10 @@
  * with a list of ranges: the one it needs, and what the next descriptors will
  * need. When it works on no channel, a worker takes the big lock for as long as
  * one such list takes, and the channel goes on; the bytes then move off the
- * lock. With no workers the engine is in the main loop already, and translates
- * at once.
+ * lock. With no workers the main loop does the same, between two turns: an
+ * IOMMU that reports a refusal writes where the guest says, and if that is
+ * somebody's configuration space it may stop or unplug the card, whose channels
+ * have to be quiet then.
  *
  * A list ends with the first refusal: what comes after it may never be
  * accessed, and an IOMMU reports each refusal to the guest.
@@ -126,6 +128,7 @@ void gl_translate_all(GLState *s, const bool *gone)
      * refused, as for any device's own work; and that may take us off the bus.
      */
     MemReentrancyGuard *guard = &DEVICE(s)->mem_reentrancy_guard;
+    bool engaged = guard->engaged_in_io;
 
     object_ref(OBJECT(s));
     guard->engaged_in_io = true;
@@ -146,7 +149,7 @@ void gl_translate_all(GLState *s, const bool *gone)
             qemu_mutex_unlock(&s->lock);
         }
     }
-    guard->engaged_in_io = false;
+    guard->engaged_in_io = engaged;
     object_unref(OBJECT(s));
 }
 
@@ -155,17 +158,12 @@ static void gl_ask(GLChannel *ch, const GLRange *needed)
 {
     GLState *s = ch->s;
     GLTranslation *tr = &ch->tr;
-    const bool here = false;
 
     if (tr->count + needed->len / 4096 + 2 > GL_MAX_SEGMENTS) {
         gl_translate_forget(ch);
     }
     tr->range[0] = *needed;
     tr->n_ranges = 1 + gl_ring_outlook(ch, &tr->range[1], GL_MAX_RANGES - 1);
-    if (!s->n_workers) {
-        gl_translate(s, tr, &here);
-        return;
-    }
     qemu_mutex_lock(&s->lock);
     if (!ch->abort) {
         tr->state = GL_TR_ASKED;
@@ -205,11 +203,8 @@ uint64_t gl_translate_piece(GLChannel *ch, GLRole role, dma_addr_t addr,
         };
 
         gl_ask(ch, &needed);
-        seg = ch->s->n_workers ? NULL : gl_find(&ch->tr, role, addr);
-        if (!seg) {
-            *why = GL_WAIT;
-            return 0;
-        }
+        *why = GL_WAIT;
+        return 0;
     }
     if (seg->failed) {
         seg->len = 0;       /* the next access is refused anew */

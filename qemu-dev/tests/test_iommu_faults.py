@@ -4,7 +4,7 @@
 import struct
 
 import pytest
-from card import BUF, C2H, CARD_AT, CPL, F_CPL, GL, H2C, RING, Pci
+from card import BUF, C2H, CARD_AT, CPL, F_CPL, GL, H2C, NOP, REGS_AT, RING, Card, Pci
 from test_iommu import FEADDR, FECTL, FEDATA, FSTS, PAGE, VTD, Tables
 from virtio_iommu import VirtioIommu
 
@@ -158,3 +158,78 @@ def test_virtio_iommu(start):
     q.write(BUF, b"through")
     assert card.do(H2C, 0x40000000, 0, PAGE).status == 0
     assert q.read(CARD_AT, 7) == b"through"
+
+
+ECAM = 0xB0000000
+FLAGS, ADDRESS = 4, 16  # in an event; the address is the guest's choice
+EXPRESS = 0x10
+
+
+def ecam(q, bus: int, dev: int) -> int:
+    """Configuration space in memory, where an IOMMU can write to it."""
+    host = Pci(q, 0, 0)
+    host.write(0x64, 0)
+    host.write(0x60, ECAM | 1)
+    return ECAM + (bus << 20 | dev << 15)
+
+
+def provoke(card, events_at: int, address: int, endpoint: int) -> None:
+    """A refused access, and its report goes there, while the card asks."""
+    q = card.q
+    iommu = VirtioIommu(q, events_at)
+    iommu.attach(1, endpoint)
+    iommu.map(1, RING, PAGE, RING)
+    iommu.map(1, CPL, PAGE, CPL)
+    card.enable()
+    card.put(0, H2C, address, 0, 64)
+    card.put(0, NOP, 0, 0, 0)
+    card.ring()
+
+
+def test_report_into_the_cards_registers(start):
+    """Nobody resets a card from within its own work."""
+    card = start(extra=["-device", "virtio-iommu-pci,addr=6,boot-bypass=off"])
+    # The flags of the event, 0x101, would be a reset.
+    provoke(card, REGS_AT + GL["GL_REG_CTRL"] - FLAGS, 0x40000000, 5 << 3)
+    r = card.wait()
+    assert (r.status, r.fault_addr) == (GL["GL_ERR_HOST_READ"], 0x40000000)
+    assert card.wait().status == 0
+
+
+@pytest.mark.parametrize("bus_master_off", [True, False], ids=["command", "flr"])
+def test_report_into_the_cards_configuration(start, bus_master_off):
+    """That stops the card while it asks; it must not wait for itself."""
+    card = start(extra=["-device", "virtio-iommu-pci,addr=6,boot-bypass=off"])
+    q, space = card.q, ecam(card.q, 0, 5)
+    if bus_master_off:
+        # Its address lands in the BAR of the registers, which is there already.
+        provoke(card, space + 4 - FLAGS, REGS_AT, 5 << 3)
+    else:
+        provoke(card, space + card.pci.capability(EXPRESS) + 8 - ADDRESS, 0x40008000, 5 << 3)
+    card.until(lambda: not card.pci.read(4) & 4, "the report did not come")
+    card.command(0x6)
+    if bus_master_off:
+        assert card.status(0)["ERROR"] == GL["GL_ERR_BUS_MASTER"]
+    else:
+        card = Card(q)
+        assert card.status(0)["RUNNING"] == 0
+    card.disable()
+    card.enable()
+    assert card.do(NOP, 0, 0, 0).status == 0
+    assert q.qmp("query-status")["status"] == "prelaunch"
+
+
+def test_report_that_unplugs_the_card(start):
+    """Into the slot's power control: the card is gone when its IOMMU has answered."""
+    card = start(
+        behind_port=True,
+        extra=[
+            *("-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"),
+            *("-device", "virtio-iommu-pci,addr=6,boot-bypass=off"),
+        ],
+    )
+    q, port = card.q, Pci(card.q, 0, 4)
+    slot_control = ecam(q, 0, 4) + port.capability(EXPRESS) + 0x18
+    provoke(card, slot_control - ADDRESS, 0x40000740, 1 << 8)
+    q.wait_event("DEVICE_DELETED")
+    assert q.qmp("query-status")["status"] == "prelaunch"

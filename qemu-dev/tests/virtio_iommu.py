@@ -22,9 +22,12 @@ MSI_REGION = 0xFEE00000
 
 
 class VirtioIommu:
-    """Started, its event queue full of buffers, its event interrupt on."""
+    """Started, its event queue full of buffers, its event interrupt on.
 
-    def __init__(self, q: Any) -> None:
+    A hostile guest has them all in one place, @events_at.
+    """
+
+    def __init__(self, q: Any, events_at: int | None = None) -> None:
         self.q = q
         self.pci = Pci(q, 0, 6)
         for reg, addr in ((0x14, MSIX_AT), (0x20, BAR_AT), (0x24, 0)):
@@ -43,7 +46,8 @@ class VirtioIommu:
         self.notify_at = [self._queue(n) for n in (REQUEST, EVENT)]
         self._set("b", 20, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK)
         for i in range(SIZE):
-            self._describe(EVENT, i, BUFFERS + 0x1000 + i * 32, EVENT_BYTES, 2, 0)
+            at = BUFFERS + 0x1000 + i * 32 if events_at is None else events_at
+            self._describe(EVENT, i, at, EVENT_BYTES, 2, 0)
             self._offer(EVENT, i)
 
     def _find(self) -> None:
