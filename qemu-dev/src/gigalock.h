@@ -83,6 +83,17 @@ typedef enum GLFault {
     GL_FAULT__MAX,
 } GLFault;
 
+/* What is wrong with the next completion record. */
+typedef enum GLForge {
+    GL_FORGE_NONE,
+    GL_FORGE_SEQ,           /* another number: nobody finds the record */
+    GL_FORGE_COOKIE,        /* of no descriptor */
+    GL_FORGE_BYTES,         /* more than was asked for */
+    GL_FORGE_STATUS,        /* one that does not exist */
+    GL_FORGE_STRAY,         /* behind it one more, of nothing */
+    GL_FORGE__MAX,
+} GLForge;
+
 /*
  * Why work ends. Not negative: a GL_ERR_* of the contract. Negative: no guest
  * sees these.
@@ -309,6 +320,7 @@ struct GLState {
     uint64_t pause_left;    /* bytes that may still be started */
     unsigned pause_epoch;   /* how often the knob was set */
     GLFault fault;          /* (*) */
+    GLForge forge;          /* atomic; the record that takes it sets it back */
 };
 
 /* ---- gigalock.c: for the guard, which registers the type ---- */

@@ -39,6 +39,35 @@ static void gl_set_fault(Object *obj, const char *value, Error **errp)
     error_setg(errp, "fault '%s' is not known; known are: %s", value, known);
 }
 
+static const char *const forge_names[GL_FORGE__MAX] = {
+    [GL_FORGE_NONE] = "none",
+    [GL_FORGE_SEQ] = "seq",
+    [GL_FORGE_COOKIE] = "cookie",
+    [GL_FORGE_BYTES] = "bytes",
+    [GL_FORGE_STATUS] = "status",
+    [GL_FORGE_STRAY] = "stray",
+};
+
+static char *gl_get_forge(Object *obj, Error **errp)
+{
+    return g_strdup(forge_names[qatomic_read(&GIGALOCK(obj)->forge)]);
+}
+
+static void gl_set_forge(Object *obj, const char *value, Error **errp)
+{
+    g_autofree char *known = NULL;
+
+    for (int i = 0; i < GL_FORGE__MAX; i++) {
+        if (!strcmp(value, forge_names[i])) {
+            qatomic_set(&GIGALOCK(obj)->forge, i);
+            return;
+        }
+    }
+    known = g_strjoin(", ", forge_names[0], forge_names[1], forge_names[2],
+                      forge_names[3], forge_names[4], forge_names[5], NULL);
+    error_setg(errp, "forge '%s' is not known; known are: %s", value, known);
+}
+
 static void gl_get_pause_after(Object *obj, Visitor *v, const char *name,
                                void *opaque, Error **errp)
 {
@@ -109,6 +138,10 @@ void gl_knobs_class_init(ObjectClass *klass)
     object_class_property_add_str(klass, "fault", gl_get_fault, gl_set_fault);
     object_class_property_set_description(klass, "fault",
         "misbehave: none, no-copy, wrong-place, corrupt, no-irq, hang");
+    object_class_property_add_str(klass, "forge", gl_get_forge, gl_set_forge);
+    object_class_property_set_description(klass, "forge",
+        "lie in the next completion record: none, seq, cookie, bytes, status, "
+        "stray");
     gl_add_counter(klass, "stat-bytes", offsetof(GLChannel, stat_bytes),
                    "payload bytes moved");
     gl_add_counter(klass, "stat-descriptors",
@@ -123,4 +156,5 @@ void gl_knobs_init(GLState *s)
     s->pause_after = GL_PAUSE_OFF;
     s->pause_left = GL_PAUSE_OFF;
     s->fault = GL_FAULT_NONE;
+    s->forge = GL_FORGE_NONE;
 }

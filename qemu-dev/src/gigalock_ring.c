@@ -97,6 +97,55 @@ unsigned gl_ring_outlook(GLChannel *ch, GLRange *range, unsigned max)
     return n;
 }
 
+/* The number last: whoever sees it, sees all else of the record. */
+static void gl_store_record(uint8_t *p, const struct gl_cpl *cpl, uint32_t seq)
+{
+    size_t body = offsetof(struct gl_cpl, seq);
+
+    memcpy(p, cpl, body);
+    smp_wmb(); /* the record before its number */
+    qatomic_set((uint32_t *)(p + body), cpu_to_le32(seq));
+}
+
+/*
+ * The knob lies about this record: change it, and return what to add to its
+ * number. A stray one is written first, that it is there with the true one; in
+ * a place with an even number, for then there is room behind it.
+ */
+static uint32_t gl_forge(GLChannel *ch, struct gl_cpl *cpl, uint8_t *p)
+{
+    GLForge forge = qatomic_read(&ch->s->forge);
+
+    if ((forge == GL_FORGE_STRAY && (ch->cpl_count & 1)) ||
+        qatomic_cmpxchg(&ch->s->forge, forge, GL_FORGE_NONE) != forge) {
+        return 0;
+    }
+    switch (forge) {
+    case GL_FORGE_SEQ:
+        return 0x1000;
+    case GL_FORGE_COOKIE:
+        cpl->cookie = ~cpl->cookie;
+        break;
+    case GL_FORGE_BYTES:
+        cpl->bytes = cpu_to_le64(ch->run.chain_bytes + TiB);
+        break;
+    case GL_FORGE_STATUS:
+        cpl->status = cpu_to_le32(0x7f);
+        break;
+    case GL_FORGE_STRAY: {
+        struct gl_cpl stray = *cpl;
+
+        stray.cookie = ~cpl->cookie;
+        gl_store_record(p + sizeof(stray), &stray, ch->cpl_count + 2);
+        gl_dma_wrote(ch, GL_ROLE_CPL, 2 * sizeof(stray));
+        break;
+    }
+    default:
+        break;
+    }
+    return 0;
+}
+
 /* Write the completion record at @p, which has room for it in one piece. */
 static void gl_put_record(GLChannel *ch, const struct gl_desc *d, uint8_t *p)
 {
@@ -108,14 +157,14 @@ static void gl_put_record(GLChannel *ch, const struct gl_desc *d, uint8_t *p)
         .fault_addr = cpu_to_le64(run->bad),
         .crc = cpu_to_le32(run->crc),
     };
-    size_t body = offsetof(struct gl_cpl, seq);
+    uint32_t seq = ch->cpl_count + 1;
 
     gl_copy_done();
-    /* The payload before the record, the record before its number. */
-    smp_wmb();
-    memcpy(p, &cpl, body);
-    smp_wmb(); /* see above */
-    qatomic_set((uint32_t *)(p + body), cpu_to_le32(ch->cpl_count + 1));
+    smp_wmb(); /* the payload before the record */
+    if (unlikely(qatomic_read(&ch->s->forge) != GL_FORGE_NONE)) {
+        seq += gl_forge(ch, &cpl, p);
+    }
+    gl_store_record(p, &cpl, seq);
     gl_dma_wrote(ch, GL_ROLE_CPL, sizeof(cpl));
 }
 

@@ -192,3 +192,51 @@ def test_faults_keep_error_reports(card):
         card.q.set("fault", fault)
         r = card.do(H2C, ram - 100, 0, 200)
         assert (r.status, r.fault_addr, r.bytes) == (GL["GL_ERR_HOST_READ"], ram, 100)
+
+
+FORGED = {
+    "seq": {"seq": 2 + 0x1000},
+    "cookie": {"cookie": 77 ^ 0xFFFFFFFF},
+    "bytes": {"bytes": 100 + (1 << 40)},
+    "status": {"status": 0x7F},
+}
+
+
+@pytest.mark.parametrize("lie", FORGED)
+def test_forge_lies_once(card, lie):
+    """One record, one member of it; the one before and the ones behind it are true."""
+    card.enable()
+    assert card.do(H2C, BUF, 0, 100).status == 0
+    card.q.set("forge", lie)
+    assert card.q.get("forge") == lie
+    for cookie in (77, 78):
+        card.put(0, H2C, BUF, 0, 100, cookie=cookie)
+    card.ring()
+    card.until(lambda: card.ch(0, "CPL_COUNT") == 3, "not done")
+    assert card.q.get("forge") == "none"
+    true = {"cookie": 77, "status": 0, "bytes": 100, "fault_addr": 0, "crc": 0, "seq": 2}
+    assert vars(card.peek(0, 1)) == true | FORGED[lie]
+    assert vars(card.peek(0, 2)) == true | {"cookie": 78, "seq": 3}
+
+
+def test_forge_a_stray_record(card):
+    """In the place of the next one, until that comes."""
+    card.enable()
+    assert card.do(H2C, BUF, 0, 100).seq == 1
+    card.q.set("forge", "stray")
+    assert card.do(H2C, BUF, 0, 100).seq == 2  # an odd place: not yet
+    assert card.q.get("forge") == "stray"
+    assert card.peek(0, 2).seq == 0
+    assert card.do(H2C, BUF, 0, 100).seq == 3
+    stray = card.peek(0, 3)
+    assert (stray.seq, stray.cookie, stray.bytes) == (4, 2 ^ 0xFFFFFFFF, 100)
+    assert (card.ch(0, "CPL_COUNT"), card.ch(0, "HEAD")) == (3, 3)
+    card.put(0, H2C, BUF, 0, 50, cookie=5)
+    card.ring()
+    card.until(lambda: card.ch(0, "CPL_COUNT") == 4, "not done")
+    assert (card.peek(0, 3).cookie, card.peek(0, 3).bytes) == (5, 50)
+
+
+def test_unknown_forge_is_refused(card):
+    with pytest.raises(QemuError, match="'all' is not known; known are: none, seq, cookie, bytes"):
+        card.q.set("forge", "all")
