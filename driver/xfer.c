@@ -28,7 +28,25 @@ void gl_xfer_put(struct gl_xfer *xfer)
 	kref_put(&xfer->ref, gl_xfer_spare);
 }
 
-/* Under gl_file.lock. NULL: no memory. */
+/*
+ * Under gl_file.lock. One that was reaped is nobody's before the last who looks
+ * at it has let go: user space can make that take long, so it counts until then.
+ */
+static bool gl_xfers_full(struct gl_file *file)
+{
+	bool full;
+
+	if (file->nr_xfers >= GIGALOCK_MAX_XFERS)
+		return true;
+	if (file->made_xfers < GIGALOCK_MAX_XFERS)
+		return false;
+	spin_lock(&file->done_lock);
+	full = list_empty(&file->spare);
+	spin_unlock(&file->done_lock);
+	return full;
+}
+
+/* Under gl_file.lock, and not full. NULL: no memory. */
 static struct gl_xfer *gl_xfer_new(struct gl_file *file)
 {
 	struct gl_xfer *xfer;
@@ -145,7 +163,7 @@ static int gl_xfer_begin(struct gl_file *file, struct gigalock_submit *arg,
 	struct gl_xfer *xfer;
 	int err;
 
-	if (file->nr_xfers >= GIGALOCK_MAX_XFERS) {
+	if (gl_xfers_full(file)) {
 		gl_fail_argument(fail, file->nr_xfers, GIGALOCK_MAX_XFERS);
 		fail->err = -EAGAIN;
 		return -EAGAIN;

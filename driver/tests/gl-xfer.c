@@ -7,8 +7,13 @@
  *   gl-xfer [held]	with it, on a card that the pause knob holds: a time limit
  *			ends transfers in the ring and behind it
  */
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "queue.h"
 
@@ -339,6 +344,71 @@ static void test_held(void)
 	}
 }
 
+/* ---- a reaper that is stopped while it is told why its transfer failed ---- */
+
+static void *reap_into(void *place)
+{
+	struct gigalock_wait w = { .size = sizeof(w), .timeout_ms = 20000,
+				   .failure_addr = (uintptr_t)place };
+
+	return (void *)(intptr_t)(ioctl(card, GIGALOCK_IOC_WAIT, &w) ? errno : 0);
+}
+
+/*
+ * All that may be unreaped are; the one that is being reaped is in nobody's
+ * count, but its memory is still in use, and there is no place for another.
+ */
+static void test_stopped_reaper(void)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register area = { .mode = UFFDIO_REGISTER_MODE_MISSING };
+	struct uffdio_zeropage fill = {};
+	int faults = syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	struct gigalock_submit s;
+	struct pollfd news = { .fd = faults, .events = POLLIN };
+	struct gigalock_wait w;
+	void *place, *result;
+	int taken = 0, left = 0;
+	pthread_t reaper;
+
+	if (faults < 0 || ioctl(faults, UFFDIO_API, &api))
+		bail("userfaultfd");
+	place = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	area.range.start = (uintptr_t)place;
+	area.range.len = 4096;
+	if (place == MAP_FAILED || ioctl(faults, UFFDIO_REGISTER, &area))
+		bail("a page to wait for");
+	/* Each fails: the card's memory is something else. */
+	scribble(mem, 4096, 21);
+	s = part(TO, 0, 4096);
+	if (run(s, &w))
+		bail("a transfer");
+	mem[0] ^= 1;
+	s.op = GIGALOCK_XFER_OP_COMPARE;
+	while (!submit(&s))
+		taken++;
+	is(errno, EAGAIN, "until there is no place");
+	is(taken, GIGALOCK_MAX_XFERS, "  which are as many as can be");
+
+	if (pthread_create(&reaper, NULL, reap_into, place))
+		bail("a thread");
+	is(poll(&news, 1, 20000), 1, "the reaper waits for its page");
+	fails(submit(&s), EAGAIN, "no place while it does");
+	is(why.limit, GIGALOCK_MAX_XFERS, "  the limit");
+	fill.range = area.range;
+	if (ioctl(faults, UFFDIO_ZEROPAGE, &fill))
+		bail("UFFDIO_ZEROPAGE");
+	pthread_join(reaper, &result);
+	is((intptr_t)result, 0, "it was reaped");
+	fails(submit(&s), 0, "and now there is one place");
+	fails(submit(&s), EAGAIN, "  not two");
+	while (!reap(0, &w, 20000))
+		left++;
+	is(left, GIGALOCK_MAX_XFERS, "all of them are reaped");
+	munmap(place, 4096);
+	close(faults);
+}
+
 int main(int argc, char **argv)
 {
 	card_open();
@@ -351,6 +421,7 @@ int main(int argc, char **argv)
 		test_ids();
 		test_eventfd();
 		test_limits();
+		test_stopped_reaper();
 	}
 	fails(try_unlock(a.id), 0, "the lock is free");
 	return tap_done();
