@@ -669,6 +669,10 @@ void gl_engine_remove(struct gl_card *card)
 	if (!eng)
 		return;
 	card->engine = NULL;
+	/* Who looks at all channels must not find it there any more. */
+	mutex_lock(&eng->hw->lock);
+	gl_chan_give_back(eng->hw);
+	mutex_unlock(&eng->hw->lock);
 	gl_engine_free_rings(eng);
 	/* With a client the rest goes when it does. */
 	dma_async_device_unregister(&eng->dma);
