@@ -66,11 +66,15 @@ static int gl_import_attach(struct gl_lock *lock, struct gl_import *import,
 	lock->sgt = sgt;
 	for_each_sgtable_dma_sg(sgt, s, i)
 		mapped += sg_dma_len(s);
-	if (mapped >= lock->bytes)
-		return 0;
 	/* Transfers go by the table; its exporter may have made a short one. */
-	gl_import_unmap(lock, import);
-	return gl_import_refused(lock, GIGALOCK_STAGE_DMA_MAP, -EIO, fail);
+	if (mapped < lock->bytes)
+		err = gl_import_refused(lock, GIGALOCK_STAGE_DMA_MAP, -EIO, fail);
+	/* How long it took was the exporter's business. */
+	if (!err)
+		err = gl_lock_give_up(lock, GIGALOCK_STAGE_DMA_MAP, lock->bytes, fail);
+	if (err)
+		gl_import_unmap(lock, import);
+	return err;
 }
 
 static int gl_import_lock(struct gl_lock *lock, const struct gigalock_lock *arg,
@@ -119,14 +123,12 @@ static void gl_import_free(struct gl_lock *lock)
 }
 
 /* A dma-buf is handed over as a whole. */
-static void gl_import_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
+static int gl_import_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
 {
 	struct gl_import *import = lock->priv;
 
-	if (for_cpu)
-		dma_buf_begin_cpu_access(import->buf, lock->dma_dir);
-	else
-		dma_buf_end_cpu_access(import->buf, lock->dma_dir);
+	return for_cpu ? dma_buf_begin_cpu_access(import->buf, lock->dma_dir) :
+			 dma_buf_end_cpu_access(import->buf, lock->dma_dir);
 }
 
 const struct gl_strategy gl_strategy_dmabuf = {

@@ -418,7 +418,7 @@ struct gl_strategy {
 	int (*mmap)(struct gl_lock *lock, struct vm_area_struct *vma, u64 offset);
 	vm_fault_t (*fault)(struct gl_lock *lock, struct vm_fault *vmf, u64 page);
 	unsigned long (*pfn)(struct gl_lock *lock, u64 page, u64 *run);
-	void (*sync)(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
+	int (*sync)(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
 };
 
 extern const struct gl_strategy gl_strategy_coherent;
@@ -488,7 +488,7 @@ int gl_table_map(struct gl_lock *lock, struct gl_table *table,
 		 struct gl_fail *fail);
 /* What a strategy made of one table has for these. */
 void gl_table_unmap(struct gl_lock *lock);
-void gl_table_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
+int gl_table_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
 
 /* ---- blocks of the page allocator (chunked.c) ---- */
 
@@ -554,7 +554,7 @@ int gl_run_map(struct gl_lock *lock, unsigned long pfn, struct gl_fail *fail);
 int gl_run_map_why(struct gl_lock *lock, u64 phys, int err, bool bounces,
 		   struct gl_fail *fail);
 void gl_run_unmap(struct gl_lock *lock);
-void gl_run_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
+int gl_run_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);
 int gl_contig_alloc(struct gl_lock *lock, u64 bytes, unsigned long *pfn,
 		    struct gl_fail *fail);
 void gl_contig_free(unsigned long pfn, u64 bytes);

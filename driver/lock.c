@@ -326,9 +326,9 @@ int gl_lock_sync(struct gl_file *file, struct gigalock_sync *arg)
 	    arg->length > lock->bytes - arg->offset)
 		err = -EINVAL;
 	else if (lock->strategy->sync)
-		lock->strategy->sync(lock, arg->offset,
-				     arg->length ?: lock->bytes - arg->offset,
-				     arg->flags == GIGALOCK_SYNC_FOR_CPU);
+		err = lock->strategy->sync(lock, arg->offset,
+					   arg->length ?: lock->bytes - arg->offset,
+					   arg->flags == GIGALOCK_SYNC_FOR_CPU);
 	gl_lock_put(lock);
 	return err;
 }

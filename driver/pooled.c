@@ -154,16 +154,15 @@ static unsigned long gl_pooled_pfn(struct gl_lock *lock, u64 page, u64 *run)
 	}
 }
 
-static void gl_pooled_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
+static int gl_pooled_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
 {
 	switch (gl_pool_kind()) {
 	case GIGALOCK_STRATEGY_COHERENT:
-		break;
+		return 0;
 	case GIGALOCK_STRATEGY_CHUNKED:
-		gl_table_sync(lock, offset, len, for_cpu);
-		break;
+		return gl_table_sync(lock, offset, len, for_cpu);
 	default:
-		gl_run_sync(lock, offset, len, for_cpu);
+		return gl_run_sync(lock, offset, len, for_cpu);
 	}
 }
 

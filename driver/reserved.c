@@ -177,13 +177,12 @@ static unsigned long gl_reserved_pfn(struct gl_lock *lock, u64 page, u64 *run)
 	return PHYS_PFN(own->part.start) + page;
 }
 
-static void gl_reserved_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
+static int gl_reserved_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
 {
 	struct gl_reserved *own = lock->priv;
 
 	/* Without struct pages nothing bounces. */
-	if (own->region->pages)
-		gl_run_sync(lock, offset, len, for_cpu);
+	return own->region->pages ? gl_run_sync(lock, offset, len, for_cpu) : 0;
 }
 
 const struct gl_strategy gl_strategy_reserved = {

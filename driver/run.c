@@ -81,7 +81,7 @@ void gl_run_unmap(struct gl_lock *lock)
 		       lock->dma_dir);
 }
 
-void gl_run_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
+int gl_run_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
 {
 	struct device *dev = gl_dev(lock->card);
 
@@ -91,4 +91,5 @@ void gl_run_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
 	else
 		dma_sync_single_range_for_device(dev, lock->dma_addr, offset, len,
 						 lock->dma_dir);
+	return 0;
 }

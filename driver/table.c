@@ -215,7 +215,7 @@ void gl_table_unmap(struct gl_lock *lock)
  * Just the range, piece by piece as the device sees it: a bounce buffer copied
  * back beyond it would overwrite what the CPU wrote there.
  */
-void gl_table_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
+int gl_table_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
 {
 	struct device *dev = gl_dev(lock->card);
 	struct gl_pos pos;
@@ -232,4 +232,5 @@ void gl_table_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)
 		len -= n;
 		cond_resched();
 	}
+	return 0;
 }
