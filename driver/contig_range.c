@@ -229,7 +229,7 @@ int gl_contig_alloc(struct gl_lock *lock, u64 bytes, unsigned long *pfn,
 	err = gl_contig_search(lock, &span, pages, &run, fail);
 	mutex_unlock(&gl_contig_mutex);
 	if (err)
-		return gl_contig_why(lock, bytes, err, &run, fail);
+		return fail->reason ? err : gl_contig_why(lock, bytes, err, &run, fail);
 	*pfn = run.start;
 	return 0;
 }

@@ -70,7 +70,8 @@ static int gl_card_identify(struct gl_card *card)
 	card->addr_width = GL_FIELD(cap, GL_CAP_ADDR_WIDTH);
 	card->max_ring = GL_FIELD(cap, GL_CAP_MAX_RING);
 	card->card_bytes = gl_read64(card, GL_REG_CARD_SIZE_LO);
-	card->max_xfer = gl_read64(card, GL_REG_MAX_XFER_LO);
+	/* As far as lengths can be added without a wrap. */
+	card->max_xfer = min_t(u64, gl_read64(card, GL_REG_MAX_XFER_LO), S64_MAX);
 	if (!card->nchan || card->nchan > GL_MAX_CHANNELS ||
 	    card->addr_width < GL_MIN_WIDTH || card->addr_width > 64 ||
 	    !card->max_xfer || !card->card_bytes ||
