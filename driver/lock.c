@@ -315,6 +315,7 @@ int gl_lock_sync(struct gl_file *file, struct gigalock_sync *arg)
 {
 	struct gl_lock *lock;
 	int err = 0;
+	u64 len;
 
 	if (arg->reserved || (arg->flags != GIGALOCK_SYNC_FOR_DEVICE &&
 			      arg->flags != GIGALOCK_SYNC_FOR_CPU))
@@ -323,12 +324,15 @@ int gl_lock_sync(struct gl_file *file, struct gigalock_sync *arg)
 	if (!lock)
 		return -ENOENT;
 	if (arg->offset > lock->bytes ||
-	    arg->length > lock->bytes - arg->offset)
+	    arg->length > lock->bytes - arg->offset) {
 		err = -EINVAL;
-	else if (lock->strategy->sync)
-		err = lock->strategy->sync(lock, arg->offset,
-					   arg->length ?: lock->bytes - arg->offset,
-					   arg->flags == GIGALOCK_SYNC_FOR_CPU);
+	} else {
+		/* From the very end on there is nothing, and no place to look for. */
+		len = arg->length ?: lock->bytes - arg->offset;
+		if (len && lock->strategy->sync)
+			err = lock->strategy->sync(lock, arg->offset, len,
+						   arg->flags == GIGALOCK_SYNC_FOR_CPU);
+	}
 	gl_lock_put(lock);
 	return err;
 }

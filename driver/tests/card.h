@@ -94,12 +94,17 @@ static inline void do_unlock(uint32_t id)
 		bail("UNLOCK %u", id);
 }
 
-static inline void do_sync(uint32_t id, uint32_t flags, uint64_t offset, uint64_t length)
+static inline int try_sync(uint32_t id, uint32_t flags, uint64_t offset, uint64_t length)
 {
 	struct gigalock_sync s = { .size = sizeof(s), .id = id, .flags = flags,
 				   .offset = offset, .length = length };
 
-	if (ioctl(card, GIGALOCK_IOC_SYNC, &s))
+	return ioctl(card, GIGALOCK_IOC_SYNC, &s);
+}
+
+static inline void do_sync(uint32_t id, uint32_t flags, uint64_t offset, uint64_t length)
+{
+	if (try_sync(id, flags, offset, length))
 		bail("SYNC");
 }
 

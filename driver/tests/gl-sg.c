@@ -3,7 +3,8 @@
  * The caller's memory as a scatter/gather lock.
  *
  *   gl-sg apart MIB	pages that are all apart: pieces, the tables' memory, small
- *			tables, odd places, the same page many times, time limits
+ *			tables, odd places, where a sync may begin and end, the same page
+ *			many times, time limits
  *   gl-sg cost MIB huge|small	how long pinning takes, ours beside the kernel's own
  *			gup_test, as one line of JSON
  *   gl-sg big GIB	a lock longer than 32 bits can say, of memory of that size
@@ -214,6 +215,23 @@ static void test_odd_places(char *mem)
 	   "what lies beside it stays as it was");
 }
 
+/* A sync of nothing is one, wherever it lies; one that leaves the lock is none. */
+static void test_sync_ends(char *mem)
+{
+	struct gigalock_lock l = { .strategy = GIGALOCK_STRATEGY_SG, .bytes = 5 * PAGE + 8,
+				   .user_addr = (uintptr_t)mem };
+	const uint64_t end = l.bytes;
+
+	do_lock(&l);
+	for (uint32_t to = GIGALOCK_SYNC_FOR_DEVICE; to <= GIGALOCK_SYNC_FOR_CPU; to++) {
+		is(try_sync(l.id, to, end - 8, 8), 0, "sync of the last bytes");
+		is(try_sync(l.id, to, end, 0), 0, "sync from the end on");
+		fails(try_sync(l.id, to, end, 1), EINVAL, "sync of a byte behind the end");
+		fails(try_sync(l.id, to, end + 1, 0), EINVAL, "sync that begins behind it");
+	}
+	do_unlock(l.id);
+}
+
 /* One page, mapped three times, is three places of the lock. */
 static void test_same_page(void)
 {
@@ -264,6 +282,7 @@ static void run_apart(uint64_t bytes)
 	test_tables(mem, bytes);
 	test_small_table(mem, bytes);
 	test_odd_places(mem);
+	test_sync_ends(mem);
 	test_same_page();
 	munmap(mem, bytes);
 	test_time_limit(bytes);
