@@ -121,7 +121,12 @@ static int gl_export_fill(struct gl_lock *lock, struct gl_importer *importer)
 	return err;
 }
 
-/* Under SRCU: the card is there. */
+/*
+ * Under SRCU: the card is there. The same pages are mapped for the lock's own
+ * card, and for whoever else imports them: which the DMA API allows for where
+ * mapping and unmapping move no bytes by themselves. They are handed over by a
+ * sync of their own.
+ */
 static int gl_export_map_table(struct gl_export *export,
 			       struct gl_importer *importer,
 			       enum dma_data_direction dir)
@@ -130,10 +135,13 @@ static int gl_export_map_table(struct gl_export *export,
 
 	if (!err) {
 		sg_mark_end(importer->table.last);
-		err = dma_map_sgtable(importer->dev, &importer->table.sgt, dir, 0);
+		err = dma_map_sgtable(importer->dev, &importer->table.sgt, dir,
+				      DMA_ATTR_SKIP_CPU_SYNC);
 	}
 	if (err)
 		gl_table_free(&importer->table);
+	else
+		dma_sync_sgtable_for_device(importer->dev, &importer->table.sgt, dir);
 	return err;
 }
 
@@ -166,7 +174,8 @@ static void gl_export_unmap(struct dma_buf_attachment *attachment,
 	mutex_lock(&export->mutex);
 	importer->mapped = false;
 	mutex_unlock(&export->mutex);
-	dma_unmap_sgtable(importer->dev, sgt, dir, 0);
+	dma_sync_sgtable_for_cpu(importer->dev, sgt, dir);
+	dma_unmap_sgtable(importer->dev, sgt, dir, DMA_ATTR_SKIP_CPU_SYNC);
 	gl_table_free(&importer->table);
 }
 
