@@ -17,12 +17,13 @@ from test_image import HERE
 
 TOP = HERE.parent
 
-# Files with guests in them whose subject is not a kernel: the harness itself, and what has its
-# kernels named in its scenarios.
+# Files with guests in them that are not for every kernel: about the harness itself, about the one
+# that they name, or with their kernels named in their scenarios.
 NOT_ABOUT_A_KERNEL = {
     "harness/tests": {
         "test_accel.py",
         "test_boot_bad.py",
+        "test_debug_kernel.py",
         "test_flood.py",
         "test_kernel_choice.py",
         "test_reasons.py",
@@ -52,18 +53,18 @@ JUNIT = (
 
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A list of four kernels, made by a script of ours; make and pytest only say they were."""
+    """A list of five kernels, made by a script of ours; make and pytest only say they were."""
     kernel = tmp_path / "kernel"
     kernel.write_text(
         "#!/bin/sh\n"
-        'case $1 in --list) printf "%s\\n" good gone broken late ;;\n'
-        "--need) case $2 in good | broken) echo must ;; gone) echo may ;; *) echo report ;; "
-        "esac ;;\n"
+        'case $1 in --list) printf "%s\\n" good gone broken late extra ;;\n'
+        "--need) case $2 in good | broken) echo must ;; gone) echo may ;; extra) echo asked ;; "
+        "*) echo report ;; esac ;;\n"
         'gone) echo "apt-fetch: no package linux-gone in Debian trixie"; exit 3 ;;\n'
         f'*) mkdir -p "$2"; echo "9.9-$1" >"$2/release"; exit $(cat {tmp_path}/code-$1) ;;\nesac\n'
     )
     kernel.chmod(0o755)
-    for name in ("good", "broken", "late"):
+    for name in ("good", "broken", "late", "extra"):
         (tmp_path / f"code-{name}").write_text("0")
     bin_ = tmp_path / "bin"
     bin_.mkdir()
@@ -80,7 +81,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tk, "BUILD", tmp_path / "build")
     monkeypatch.setattr(tk.sys, "executable", str(pytest_))
     monkeypatch.setenv("PATH", str(bin_), prepend=":")
-    for name in ("good", "broken", "late"):
+    for name in ("good", "broken", "late", "extra"):
         result(tmp_path, name, failures=0)
     return tmp_path
 
@@ -158,6 +159,17 @@ def test_a_kernel_that_cannot_be_had_is_red(world: Path, capfd: pytest.CaptureFi
     assert line(capfd.readouterr().out, "good").endswith("built")
 
 
+def test_one_that_must_be_asked_for(world: Path) -> None:
+    result(world, "extra", failures=3)
+    assert tk.main(["scripts/lint"]) == 0
+    assert list(rows(world)) == ["good", "gone", "broken", "late"]
+    # ... and then it counts like any other.
+    assert tk.main(["--kernel", "extra", "scripts/lint"]) == 1
+    assert list(rows(world)) == ["extra"] and rows(world)["extra"]["bad"]
+    result(world, "extra", failures=0)
+    assert tk.main(["--kernel", "extra", "scripts/lint"]) == 0
+
+
 def test_one_kernel_alone(world: Path) -> None:
     assert tk.main(["--kernel", "good", "scripts/lint"]) == 0
     assert list(rows(world)) == ["good"]
@@ -183,14 +195,26 @@ def test_bad_words(words: list[str], message: str) -> None:
     assert done.returncode == 2 and message in done.stderr
 
 
-def test_every_test_in_guests_is_for_all_kernels_or_for_none() -> None:
-    """A file that nobody thought of would be run on one kernel only, and look as if on each."""
-    listed = subprocess.run(
-        ["make", "-C", TOP, "--no-print-directory", "kt", "--eval", "kt: ; @echo $(KERNEL_TESTS)"],
+def listed_in_the_makefile(variable: str) -> list[str]:
+    return subprocess.run(
+        ["make", "-C", TOP, "--no-print-directory", "kt", "--eval", f"kt: ; @echo $({variable})"],
         capture_output=True,
         text=True,
         check=True,
     ).stdout.split()
+
+
+def test_what_runs_on_the_debug_kernel() -> None:
+    listed = listed_in_the_makefile("DEBUG_TESTS")
+    assert {f"harness/tests/test_{name}.py" for name in ("debug_kernel", "driver")} < set(listed)
+    for name in listed:
+        assert (TOP / name).exists(), name
+        assert "unexpected_lines(" in (TOP / name).read_text(), f"{name} looks at no console"
+
+
+def test_every_test_in_guests_is_for_all_kernels_or_for_none() -> None:
+    """A file that nobody thought of would be run on one kernel only, and look as if on each."""
+    listed = listed_in_the_makefile("KERNEL_TESTS")
     assert "harness/tests/test_driver.py" in listed
     assert "userlib/tests/test_in_guest.py" in listed
     for folder, others in NOT_ABOUT_A_KERNEL.items():

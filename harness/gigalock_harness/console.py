@@ -32,7 +32,8 @@ RULES: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
             "lockdep",
             r"possible (?:circular locking|recursive locking|irq lock inversion)|"
             r"inconsistent lock state|suspicious RCU usage|bad unlock balance|"
-            r"scheduling while atomic|sleeping function called from invalid context",
+            r"scheduling while atomic|sleeping function called from invalid context|"
+            r"trying to register non-static key|locking correctness validator",
         ),
         ("hung-task", r"INFO: task .* blocked for more than"),
         ("rcu-stall", r"detected (?:expedited )?stalls|self-detected stall|rcu.*kthread starved"),

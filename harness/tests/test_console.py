@@ -34,6 +34,8 @@ ALLOCATION = """\
         ("UBSAN: array-index-out-of-bounds in x.c:3:4", "sanitizer"),
         ("WARNING: CPU: 0 PID: 1 at mm/page_alloc.c:5530 __alloc_pages+0x1f/0x2", "warning"),
         ("WARNING: possible circular locking dependency detected", "warning"),
+        ("INFO: trying to register non-static key.", "lockdep"),
+        ("turning off the locking correctness validator.", "lockdep"),
         ("INFO: task gigalock:88 blocked for more than 120 seconds.", "hung-task"),
         ("rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:", "rcu-stall"),
         ("rcu: INFO: rcu_preempt self-detected stall on CPU", "rcu-stall"),

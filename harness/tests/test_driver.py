@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from gigalock_harness import places
 from gigalock_harness.guest import Guest, GuestConfig
 from gigalock_harness.inguest import CARD, KNOB_OFF, TESTS, pause_after, run_tap, start, wait_gone
 
@@ -70,11 +71,20 @@ def memory_now(g: Guest) -> Memory:
     return Memory(pinned, int(values["MemFree"]) + 4 * listed, int(values["Slab"]))
 
 
+def keeps_what_is_freed(g: Guest) -> bool:
+    """KASAN's kernel does, for a while, and where from it was freed for good: how much memory is
+    free tells nothing there. What was forgotten, test_debug_kernel.py finds instead."""
+    config = places.kernels_built() / g.config.kernel / "config"
+    return config.exists() and "CONFIG_KASAN=y\n" in config.read_text()
+
+
 def settle(g: Guest, before: Memory) -> Memory:
     """Memory may come back a moment later: page lists of a processor, RCU."""
+    any_will_do = keeps_what_is_freed(g)
     for _ in range(10):
         after = memory(g)
-        if after.pinned == before.pinned and after.free_kib > before.free_kib - 1024:
+        back = any_will_do or after.free_kib > before.free_kib - 1024
+        if after.pinned == before.pinned and back:
             break
         time.sleep(0.3)
     return after
@@ -83,9 +93,10 @@ def settle(g: Guest, before: Memory) -> Memory:
 def assert_nothing_left(g: Guest, before: Memory) -> None:
     after = settle(g, before)
     assert after.pinned == before.pinned
-    # What is looked for would be megabytes: a lock's pages, or the tables of one.
-    assert after.free_kib > before.free_kib - 2048
-    assert after.slab_kib < before.slab_kib + 512
+    if not keeps_what_is_freed(g):
+        # What is looked for would be megabytes: a lock's pages, or the tables of one.
+        assert after.free_kib > before.free_kib - 2048
+        assert after.slab_kib < before.slab_kib + 512
     info = json.loads(g.run("gigalock info --json").stdout)
     assert info["locks"] == 0
     assert info["locked_bytes"] == 0

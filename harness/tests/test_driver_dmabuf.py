@@ -14,6 +14,9 @@ from gigalock_harness.inguest import run_tap
 from rawlock import need_kernel
 
 STRATEGIES = ["coherent", "contig-range", "sg", "hugetlb", "chunked"]
+# Imported by its own card, a lock is there twice at the same bus addresses. A part of it that is
+# synced fits both, so the kernel's DMA_API_DEBUG takes neither, and reports it as not mapped.
+FITS_TWICE = [r"tries to sync DMA memory it has not allocated", r" at kernel/dma/.* check_sync\+"]
 CARDS = [f"gigalock,id=gl{n},bus=rp{n},card-mem=16M" for n in range(2)]
 
 
@@ -22,7 +25,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     with Guest(GuestConfig(ram_mib=512), tmp_path_factory.mktemp("dmabuf")) as g:
         g.run("echo 8 > /proc/sys/vm/nr_hugepages")
         yield g
-        assert g.unexpected_lines() == []
+        assert g.unexpected_lines(allowed=FITS_TWICE) == []
 
 
 def locks(g: Guest) -> int:
