@@ -356,6 +356,8 @@ def pool(rng: random.Random, d: Draw) -> None:
     elif rng.random() < 0.6:
         # RAM above the card's reach, which the pool is told of or not.
         d.card_bits, d.low_ram_mib, d.ram_mib = 32, 512, 1024
+        # Ranges are looked for from below; blocks come from above.
+        d.driver_params.append(f"pool_strategy={rng.choice(('contig-range', 'chunked'))}")
         if rng.random() < 0.5:
             d.driver_params.append("pool_address_width=32")
 
