@@ -90,6 +90,12 @@ bool gl_chan_lost(struct gl_chan *chan)
 	       !(status & GL_BIT(GL_CH_STATUS_RUNNING));
 }
 
+/* Has it anything to do of what the doorbell told it? */
+bool gl_chan_busy(struct gl_chan *chan)
+{
+	return gl_chan_status(chan) & GL_BIT(GL_CH_STATUS_BUSY);
+}
+
 void gl_chan_reap(struct gl_chan *chan)
 {
 	mutex_lock(&chan->lock);

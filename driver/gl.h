@@ -196,6 +196,7 @@ void gl_chan_run(struct gl_chan *chan, dma_addr_t ring, dma_addr_t cpl,
 		 u32 entries, bool irq);
 void gl_chan_stop(struct gl_chan *chan);
 bool gl_chan_lost(struct gl_chan *chan);
+bool gl_chan_busy(struct gl_chan *chan);
 void gl_chan_ring(struct gl_chan *chan, u32 tail);
 u32 gl_chan_status(struct gl_chan *chan);
 u64 gl_chan_bytes(struct gl_chan *chan);

@@ -249,6 +249,10 @@ static int gl_queue_put_entry(struct gl_queue *q, struct gl_lock *lock,
 	slot->bytes = move.length;
 	slot->descs = q->tail - first;
 	slot->direction = move.direction;
+	slot->cookie = e->cookie;
+	/* Whatever the card has put there ahead of time is no completion of this. */
+	WRITE_ONCE(q->cpl[q->submitted & (q->entries - 1)].seq,
+		   cpu_to_le32(q->submitted));
 	atomic_inc(&move.lock->inflight);
 	q->submitted++;
 	*walk = (struct gl_walk){ lock, move.offset + move.length, move.pos };
@@ -264,11 +268,11 @@ static int gl_queue_take(struct gl_queue *q, struct gl_file *file, u32 count,
 	u32 i;
 	int err;
 
+	if (!q->stopped && gl_queue_reap(q))
+		wake_up_all(&q->wait);
 	err = gl_queue_over(q);
 	if (err)
 		return err;
-	if (gl_queue_reap(q))
-		wake_up_all(&q->wait);
 	if (!gl_queue_seen_ok(q, seen))
 		return gl_fail_argument(fail, seen, q->reaped);
 	q->seen = seen;

@@ -18,6 +18,7 @@ struct gl_slot {
 	u64 bytes;
 	u32 descs;
 	u32 direction;
+	u32 cookie;
 };
 
 struct gl_queue {
@@ -41,6 +42,7 @@ struct gl_queue {
 
 	/* Under gl_chan.lock: */
 	bool stopped;
+	bool lied;		/* the card has completed what can't be */
 	bool skips;		/* the card may still pass over descriptors */
 	struct gl_desc *ring;
 	struct gl_cpl *cpl;

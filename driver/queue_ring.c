@@ -47,13 +47,38 @@ static void gl_queue_count(struct gl_tally *t, const struct gl_slot *slot, u64 b
 	gl_tally_add(t, slot->direction, bytes, status);
 }
 
+/* Of the oldest transfer under way, and no more than it has? */
+static bool gl_queue_plausible(const struct gl_slot *slot, const struct gl_cpl *cpl)
+{
+	u64 bytes = le64_to_cpu(READ_ONCE(cpl->bytes));
+
+	if (le32_to_cpu(READ_ONCE(cpl->cookie)) != slot->cookie)
+		return false;
+	return le32_to_cpu(READ_ONCE(cpl->status)) ? bytes <= slot->bytes :
+						     bytes == slot->bytes;
+}
+
+/*
+ * A card that completes what it was not told to may still be at what it was: so
+ * it has to stand still before anything is let go.
+ */
+static void gl_queue_disbelieve(struct gl_queue *q, const struct gl_cpl *cpl)
+{
+	dev_warn_ratelimited(gl_dev(q->card),
+			     "channel %u: completion of nothing, cookie %u, %llu bytes\n",
+			     q->chan->index, le32_to_cpu(READ_ONCE(cpl->cookie)),
+			     le64_to_cpu(READ_ONCE(cpl->bytes)));
+	q->lied = true;
+	gl_chan_stop(q->chan);
+}
+
 /* Take in what the card has completed; how many that were. */
 u32 gl_queue_reap(struct gl_queue *q)
 {
 	struct gl_tally tally = {};
 	u32 before = q->reaped;
 
-	while (q->reaped != q->submitted) {
+	while (q->reaped != q->submitted && !q->lied) {
 		const struct gl_cpl *cpl = &q->cpl[q->reaped & (q->entries - 1)];
 		struct gl_slot *slot = &q->slots[q->reaped & (q->entries - 1)];
 		u32 status;
@@ -63,6 +88,10 @@ u32 gl_queue_reap(struct gl_queue *q)
 		/* The card writes seq last: read the rest after it. */
 		dma_rmb();
 		status = le32_to_cpu(READ_ONCE(cpl->status));
+		if (!gl_queue_plausible(slot, cpl)) {
+			gl_queue_disbelieve(q, cpl);
+			status = status ?: GL_ERR_CPL_WRITE;
+		}
 		gl_queue_count(&tally, slot,
 			       min(le64_to_cpu(READ_ONCE(cpl->bytes)), slot->bytes),
 			       status ? -EIO : 0);
@@ -82,7 +111,10 @@ u32 gl_queue_reap(struct gl_queue *q)
 		q->reaped++;
 	}
 	gl_tally_flush(&tally);
-	return q->reaped - before;
+	before = q->reaped - before;
+	if (q->lied)
+		gl_queue_end(q);
+	return before;
 }
 
 /* Places in the descriptor ring. */
@@ -116,7 +148,8 @@ void gl_queue_end(struct gl_queue *q)
 
 	if (q->stopped)
 		return;
-	gl_queue_reap(q);
+	if (!q->lied)
+		gl_queue_reap(q);
 	for (i = q->reaped; i != q->submitted; i++)
 		gl_queue_count(&tally, &q->slots[i & (q->entries - 1)], 0, -ECANCELED);
 	gl_tally_flush(&tally);
@@ -125,11 +158,23 @@ void gl_queue_end(struct gl_queue *q)
 	gl_queue_tell(q);
 }
 
-/* Completions don't come: has the card stopped, or forgotten the rings? */
+/*
+ * Completions don't come: has the card stopped, forgotten the rings, or done
+ * everything and told nobody?
+ */
 void gl_queue_look(struct gl_queue *q)
 {
-	if (q->stopped || q->reaped == q->submitted || !gl_chan_lost(q->chan))
+	if (q->stopped || q->reaped == q->submitted)
 		return;
+	if (!gl_chan_lost(q->chan)) {
+		/* What it has completed is seen, once it says that it is idle. */
+		if (q->rung != q->tail || gl_chan_busy(q->chan))
+			return;
+		if (gl_queue_reap(q)) {
+			gl_queue_tell(q);
+			return;
+		}
+	}
 	/* It may have completed something since, but not after this. */
 	gl_chan_stop(q->chan);
 	gl_queue_end(q);

@@ -190,6 +190,8 @@ static bool gl_share_complete(struct gl_chan *chan, const struct gl_cpl *cpl)
 		dev_warn_ratelimited(gl_dev(chan->card),
 				     "channel %u: completion of nothing, cookie %u\n",
 				     chan->index, le32_to_cpu(cpl->cookie));
+		/* Its lock may go when it has ended, and the card may still be at it. */
+		gl_chan_stop(chan);
 		gl_share_device_error(chan, xfer, GL_ERR_CPL_WRITE, 0);
 		return false;
 	}
@@ -200,6 +202,8 @@ static bool gl_share_complete(struct gl_chan *chan, const struct gl_cpl *cpl)
 		return true;
 	if (status || bytes != batch->bytes) {
 		xfer->bytes += min(bytes, batch->bytes);
+		/* There may be more of it in the ring. */
+		gl_chan_stop(chan);
 		gl_share_device_error(chan, xfer, status ?: GL_ERR_CPL_WRITE,
 				      le64_to_cpu(cpl->fault_addr));
 		return false;
@@ -291,6 +295,7 @@ static void gl_share_look(struct gl_chan *chan)
 {
 	struct gl_xfer *xfer = gl_share_first(&chan->in_ring);
 	u32 status = gl_chan_status(chan);
+	bool any = false;
 
 	if (status == ~0U) {
 		gl_share_stop(chan);
@@ -304,6 +309,16 @@ static void gl_share_look(struct gl_chan *chan)
 			gl_share_device_error(chan, xfer,
 					      GL_FIELD(status, GL_CH_STATUS_ERROR),
 					      0);
+		gl_share_requeue(chan);
+	} else if (status & GL_BIT(GL_CH_STATUS_RUNNING) &&
+		   !(status & GL_BIT(GL_CH_STATUS_BUSY)) && chan->batches) {
+		/* What it has completed is seen, once it says that it is idle. */
+		if (gl_share_take(chan, &any) && any)
+			return;
+		gl_share_stop(chan);
+		xfer = chan->batches ? gl_share_batch(chan, 0)->xfer : NULL;
+		if (xfer)
+			gl_share_device_error(chan, xfer, GL_ERR_CPL_WRITE, 0);
 		gl_share_requeue(chan);
 	} else if (!(status & GL_BIT(GL_CH_STATUS_RUNNING))) {
 		/* Reset behind our back: it has forgotten the rings. */

@@ -15,6 +15,8 @@
  *   submit   fill it again and again until it is over
  *   spin     look at the ring until all is done; ask now and then if it is over
  *   poll     poll() until there is something
+ *   stray    end all that, say "all"; one more when /tmp/one is there; then another
+ *            one when /tmp/another is, and is it done before its time?
  *
  * It prints "held SEEN of SUBMITTED" when it stands still, "over ERRNO seen N"
  * when a call said that the queue is over, "done" at the end.
@@ -45,6 +47,28 @@ static void look_at_all(void)
 
 	while (q.seen != q.submitted && queue_look(&q, &c))
 		wrong += c.status != 0;
+}
+
+static void wait_all(void)
+{
+	while (q.seen != q.submitted) {
+		if (wait_queue(-1))
+			bail("QUEUE_WAIT");
+		look_at_all();
+	}
+}
+
+/* One transfer when the test has made a file. */
+static void put_one(const char *when)
+{
+	struct gigalock_queue_entry e = move_of(&lock, GIGALOCK_DIR_FROM_CARD, 0, LENGTH);
+
+	while (access(when, F_OK))
+		usleep(20000);
+	unlink(when);
+	e.cookie = q.submitted;
+	if (queue_put(&q, &e, 1) != 1)
+		bail("QUEUE_SUBMIT of one");
 }
 
 static int fill(void)
@@ -149,6 +173,22 @@ int main(int argc, char **argv)
 				break;
 			}
 		}
+	} else if (!strcmp(action, "stray")) {
+		wait_all();
+		printf("all\n");
+		fflush(stdout);
+		put_one("/tmp/one");
+		wait_all();
+		printf("one\n");
+		fflush(stdout);
+		put_one("/tmp/another");
+		if (wait_queue(500) != -1 || errno != ETIMEDOUT)
+			bail("done before its time");
+		if (!try_unlock(lock.id) || errno != EBUSY)
+			bail("UNLOCK in flight was not refused");
+		printf("still in flight\n");
+		fflush(stdout);
+		wait_all();
 	} else if (!strcmp(action, "poll")) {
 		struct pollfd p = { .fd = card, .events = POLLIN };
 

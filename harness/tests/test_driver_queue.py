@@ -165,6 +165,92 @@ def test_a_card_with_a_fault(guest: Guest, fault: str) -> None:
     assert_nothing_left(guest, before)
 
 
+def forge(guest: Guest, lie: str) -> None:
+    guest.qmp("qom-set", path=CARD, property="forge", value=lie)
+
+
+LIES = {
+    # Of the sixth: seen, and then the queue is over. One that is not found: over, too.
+    "cookie": "over 32 seen 6 of 16, 0 wrong",
+    "bytes": "over 32 seen 6 of 16, 0 wrong",
+    "seq": "over 32 seen 5 of 16, 0 wrong",
+    "status": "all 16, 1 wrong",
+}
+
+
+@pytest.mark.parametrize("kind", ["", " irq"])
+@pytest.mark.parametrize("lie", LIES)
+def test_a_card_that_lies(guest: Guest, lie: str, kind: str) -> None:
+    """EPIPE from the call that waits; nothing is lost or counted twice, and the card goes on."""
+    before = memory(guest)
+    try:
+        hold(guest, "wait" + kind)
+        forge(guest, lie)
+        # Not believed while the card works on the seventh; or all that it does, it does.
+        early = lie in ("cookie", "bytes")
+        pause_after(guest, 65536 - HALF % 65536 + 100 if early else KNOB_OFF)
+        said = gone(guest)
+        assert LIES[lie] + "\n" in said and "done" in said, said
+    finally:
+        forge(guest, "none")
+        pause_after(guest, KNOB_OFF)
+    run_tap(guest, "gl-queue moves", timeout=400)
+    assert_nothing_left(guest, before)
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_card_that_lies_of_a_shared_transfer(guest: Guest, lie: str) -> None:
+    before = memory(guest)
+    xfer = "gigalock xfer --size 1M --strategy coherent"
+    try:
+        forge(guest, lie)
+        said = guest.run(xfer, timeout=60)
+        assert said.code != 0 and "device-error" in said.stdout + said.stderr, said
+    finally:
+        forge(guest, "none")
+    assert guest.run(xfer, timeout=60).code == 0
+    assert_nothing_left(guest, before)
+
+
+def test_completed_before_it_is_done(guest: Guest) -> None:
+    """A stray record for one that is in flight: the card stands still before its lock is let go."""
+    before = memory(guest)
+    try:
+        hold(guest, "wait")
+        forge(guest, "stray")
+        pause_after(guest, 2 * 65536 - HALF % 65536 + 100)  # the sixth, the seventh, 100 bytes
+        assert "over 32 seen 8 of 16, 0 wrong\n" in gone(guest)
+    finally:
+        forge(guest, "none")
+        pause_after(guest, KNOB_OFF)
+    run_tap(guest, "gl-queue moves", timeout=400)
+    assert_nothing_left(guest, before)
+
+
+@pytest.mark.parametrize("kind", ["", " irq"])
+def test_completed_before_it_is_submitted(guest: Guest, kind: str) -> None:
+    """A stray record in the place of the next one, which does not inherit it."""
+    before = memory(guest)
+    try:
+        hold(guest, "stray" + kind)
+        pause_after(guest, KNOB_OFF)
+        output(guest, "^all$")
+        forge(guest, "stray")
+        guest.run("touch /tmp/one")
+        output(guest, "^one$")
+        pause_after(guest, 100)
+        guest.run("touch /tmp/another")
+        output(guest, "^still in flight$")
+        pause_after(guest, KNOB_OFF)
+        said = gone(guest)
+        assert "all 18, 0 wrong\ndone\n" in said, said
+    finally:
+        forge(guest, "none")
+        pause_after(guest, KNOB_OFF)
+        guest.run("rm -f /tmp/one /tmp/another")
+    assert_nothing_left(guest, before)
+
+
 def test_suspending_in_flight(guest: Guest) -> None:
     """The queue is over after a sleep; nobody who waits sees the freezer's signal."""
     if guest.run("test -e /sys/power/pm_test").code:
