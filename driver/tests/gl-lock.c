@@ -9,8 +9,9 @@
  *   region   fields of struct gigalock_lock; bytes and max-segment with K, M, G
  *   align    SG, HUGETLB: start that many bytes behind a page boundary; the
  *            memory is this program's
- *   touch=1  map it (unless flags say not to), check that it is zero, write to
- *            it, a word in each cache line: "dirty" is the first place that wasn't
+ *   touch    so many times, map it (unless flags say not to), check that every
+ *            byte of it is zero ("dirty" is the first word that isn't), write to
+ *            each cache line
  *   times    lock and unlock that often
  *   fail     first, so many times, a lock that must fail
  *   hold     seconds to stay with the lock held, told by a first line "held"
@@ -30,7 +31,7 @@
 
 #include "tap.h"
 
-#define STRIDE	8	/* words: a look at each cache line */
+#define STRIDE	8	/* words: a cache line */
 
 static int fd;
 static struct gigalock_lock want = { .size = sizeof(want),
@@ -103,7 +104,7 @@ static void touch_it(const struct gigalock_lock *lock)
 		   lock->mmap_offset);
 	if (mem == MAP_FAILED)
 		bail("mmap of the lock");
-	for (uint64_t i = 0; i < words; i += STRIDE)
+	for (uint64_t i = 0; i < words; i++)
 		if (mem[i]) {
 			dirty = i * 8;
 			break;
@@ -169,7 +170,7 @@ int main(int argc, char **argv)
 			failed(n - 1);
 			return 0;
 		}
-		if (touch)
+		for (uint64_t i = 0; i < touch; i++)
 			touch_it(&lock);
 		unlock(&lock);
 	}
@@ -178,7 +179,7 @@ int main(int argc, char **argv)
 			failed(held);
 			break;
 		}
-		if (touch)
+		for (uint64_t i = 0; i < touch; i++)
 			touch_it(&lock);
 	}
 	if (held == keep)

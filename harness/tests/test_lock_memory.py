@@ -442,34 +442,6 @@ def test_pool_of_coherent_memory_goes_with_its_card(guest: Guest) -> None:
     assert_nothing_left(guest, before)
 
 
-# ---- zeroes ------------------------------------------------------------------
-
-
-def test_what_can_be_mapped_is_zero(tmp_path: Path) -> None:
-    """On a kernel that clears nothing by itself, with all free memory written to before."""
-    need_kernel("lab")
-    with boot(
-        tmp_path,
-        1024,
-        "cma=128M",
-        f"memmap=64M${HIGH:#x}",
-        kernel="lab",
-        low_ram_mib=768,
-        driver_params=[f"reserved={HIGH:#x}+64M", "pool_bytes=32M", "pool_count=1"],
-    ) as g:
-        g.run("dd if=/dev/zero bs=1M count=700 2>/dev/null | tr '\\0' x > /tmp/x; rm /tmp/x")
-        for strategy, size in (
-            ("coherent", "100M"),
-            ("coherent", "4M"),
-            ("contig-range", "256M"),
-            ("chunked", "400M"),
-            ("reserved", "64M"),
-            ("pool", "32M"),
-        ):
-            assert works(g, strategy, size, touch=1, times=3)["dirty"] == -1, strategy
-        assert g.unexpected_lines() == []
-
-
 # ---- 64 bits -----------------------------------------------------------------
 
 
