@@ -62,7 +62,7 @@ static void gl_contig_span(struct gl_lock *lock, struct gl_span *span)
 static int gl_contig_take(struct gl_lock *lock, const struct gl_span *span,
 			  unsigned long start, unsigned long pages)
 {
-	int err = gl_inject(lock->card, GL_INJECT_ALLOC);
+	int err = gl_inject_killable(lock->card, GL_INJECT_ALLOC);
 	unsigned long pfn;
 
 	if (err)

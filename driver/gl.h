@@ -48,6 +48,8 @@
 #define GIGALOCK_LE64	__le64
 #include "gigalock_regs.h"
 
+#include "inject.h"
+
 #define GL_NAME		"gigalock"
 
 #define GL_MIN_WIDTH	24	/* host address bits of a card, and of a lock */
@@ -100,23 +102,8 @@ void gl_failure_record(struct gl_card *card, const struct gl_fail *fail,
 int gl_failures_read(struct gl_card *card, struct gigalock_failures *arg);
 void gl_failure_to_user(u64 addr, const struct gigalock_failure *failure);
 
-/* ---- fault injection (inject.c) ---- */
+/* ---- debugfs (debugfs.c) ---- */
 
-enum gl_inject_point {
-	GL_INJECT_ACCOUNT,
-	GL_INJECT_METADATA,
-	GL_INJECT_BATCH,
-	GL_INJECT_ALLOC,
-	GL_INJECT_PIN,
-	GL_INJECT_TABLE,
-	GL_INJECT_MAP,
-	GL_INJECT_POINTS,
-};
-
-/* 0, or the negative errno that the call at this place shall seem to give. */
-int gl_inject(struct gl_card *card, enum gl_inject_point point);
-void gl_inject_add(struct gl_card *card);
-void gl_inject_remove(struct gl_card *card);
 void gl_debugfs_init(void);
 void gl_debugfs_exit(void);
 struct dentry *gl_debugfs_dir(void);
@@ -258,7 +245,9 @@ struct gl_card {
 	struct gigalock_failure log[GIGALOCK_FAILURE_LOG];
 
 	struct dentry *debugfs;
-	atomic_t inject[GL_INJECT_POINTS];
+	spinlock_t inject_lock;		/* all of inject */
+	wait_queue_head_t inject_wait;
+	struct gl_injection inject[GL_INJECT_POINTS];
 };
 
 static inline struct device *gl_dev(struct gl_card *card)

@@ -187,6 +187,8 @@ static int gl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	mutex_init(&card->exports_lock);
 	INIT_LIST_HEAD(&card->exports);
 	spin_lock_init(&card->log_lock);
+	spin_lock_init(&card->inject_lock);
+	init_waitqueue_head(&card->inject_wait);
 
 	err = pcim_enable_device(pdev);
 	if (!err)

@@ -174,7 +174,7 @@ static int gl_pin_all(struct gl_lock *lock, struct gl_pin *pin, u64 user_addr,
 		err = gl_lock_give_up(lock, GIGALOCK_STAGE_PIN, done, fail);
 		if (err)
 			break;
-		n = gl_inject(lock->card, GL_INJECT_PIN);
+		n = gl_inject_killable(lock->card, GL_INJECT_PIN);
 		if (!n)
 			n = pin_user_pages_fast(addr, min_t(unsigned long, pages,
 							    GL_PIN_BATCH),

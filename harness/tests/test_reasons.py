@@ -87,7 +87,23 @@ def test_an_emptied_range_that_fails_once_is_passed_over(guest: Guest) -> None:
     assert tool(guest, "lock --size 2M --strategy contig-range")["ok"] is True
 
 
-@pytest.mark.parametrize("line", ["", "pin", "pin x", "pin -1", "pin 99999", "nothing 5", "x" * 64])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "pin",
+        "pin x",
+        "pin -1",
+        "pin 99999",
+        "pin 5 x",
+        "pin 5 1 1",
+        "pin delay",
+        "pin delay x",
+        "pin delay 60001",
+        "nothing 5",
+        "x" * 64,
+    ],
+)
 def test_bad_injection_is_refused(guest: Guest, line: str) -> None:
     assert guest.run(f"echo '{line}' > {INJECT}").code != 0
 
