@@ -17,6 +17,7 @@ CLEAN  := $(if $(wildcard $(GIGALOCK_CACHE)/*),,--clean)
 # are those that say something about a kernel: they run in guests of each.
 KERNEL_TESTS ?= $(patsubst $(TOP)/%,%,$(wildcard $(TOP)/harness/tests/test_boot.py \
 	$(TOP)/harness/tests/test_driver*.py $(TOP)/harness/tests/test_lock*.py \
+	$(TOP)/harness/tests/test_reasons.py \
 	$(TOP)/userlib/tests/test_*in_guest.py $(TOP)/userlib/tests/test_32_bits.py))
 # What runs on the debug kernel: whatever drives the driver. Not what measures, counts bytes
 # that are free, or locks one page at several places; docs/kernels.md says why.
