@@ -26,7 +26,6 @@ NOT_ABOUT_A_KERNEL = {
         "test_debug_kernel.py",
         "test_flood.py",
         "test_kernel_choice.py",
-        "test_reasons.py",
         "test_rebuild.py",
         "test_template.py",
     },
