@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import causetable, choose, remedy
+from . import causetable, choose, outdir, remedy
 from .cell import CellRunner, guest_config, touched_estimate_mib
 from .cells import Cell
 from .machine import boots_in_template
@@ -64,16 +64,16 @@ def run(options: Options) -> int:
         fresh = choose.draw_fresh(
             here, lambda cell: boots_in_template(cell) and store.worth_it(configs[cell]), seed
         )
-    print(
-        f"{len(here)} cells of {len(chosen.scenarios)} scenarios, at most {options.jobs} side by "
-        f"side; seed {seed}: {len(fresh)} of those with a template boot afresh, too",
-        flush=True,
-    )
     figures = Figures(started=started, jobs=options.jobs, command=options.command)
     figures.seed = seed
     progress = choose_progress(sys.stdout)
     paths = {one.name: one.path for one in scenarios}
-    with Interrupts(last=True) as interrupts:
+    with outdir.taken(options.out), Interrupts(last=True) as interrupts:
+        print(
+            f"{len(here)} cells of {len(chosen.scenarios)} scenarios, at most {options.jobs} side "
+            f"by side; seed {seed}: {len(fresh)} of those with a template boot afresh, too",
+            flush=True,
+        )
         matrix = Matrix(
             make_runner=lambda cell, on_phase: CellRunner(
                 cell,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import bench, scenario
+from . import bench, outdir, scenario
 from .cell import CellRunner, touched_estimate_mib
 from .matrix import Interrupts, Matrix, host_memory_bytes
 from .outcome import Outcome
@@ -80,12 +80,12 @@ def run(options: Options) -> int:
     figures = Figures(started=started, jobs=options.jobs, command=options.command)
     progress = choose(sys.stdout)
     total = sum(len(one.cells) for one in scenarios)
-    print(
-        f"{total} cell{'s' * (total != 1)}, a fresh guest for each, at most {options.jobs} "
-        "side by side",
-        flush=True,
-    )
-    with Interrupts(last=True) as interrupts:
+    with outdir.taken(options.out), Interrupts(last=True) as interrupts:
+        print(
+            f"{total} cell{'s' * (total != 1)}, a fresh guest for each, at most {options.jobs} "
+            "side by side",
+            flush=True,
+        )
         outcomes = run_cells(scenarios, options, progress, interrupts)
         if options.bench and not interrupts.count:
             kernel = scenarios[0].cells[0].kernel

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from . import places, toolcall
+from . import outdir, places, toolcall
 from .errors import GuestError
 from .guest import Guest, GuestConfig
 from .machine import PROGRAMS
@@ -353,7 +353,17 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"--draws {args.draws}; 1 to {MOST_DRAWS} are possible")
     if args.first < 0 or not 1 <= args.jobs <= 64:
         parser.error(f"--first {args.first} --jobs {args.jobs}; 0 or more, and 1 to 64")
-    args.out.mkdir(parents=True, exist_ok=True)
+    args.out = args.out.resolve()
+    try:
+        with outdir.taken(args.out):
+            return run(args)
+    except (GuestError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def run(args: argparse.Namespace) -> int:
+    """Draw, run and judge; the exit code."""
     kernels, strategies = known_kernels(), known_strategies(args.out / "first")
     draws = [
         draw(args.seed, n, kernels, strategies) for n in range(args.first, args.first + args.draws)

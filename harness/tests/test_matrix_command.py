@@ -139,6 +139,7 @@ def test_a_tenth_boots_afresh(cells: dict[str, dict[str, Any]]) -> None:
 
 
 def test_two_runs_at_once(tmp_path: Path) -> None:
+    """Each in a folder of its own; a third one that wants the first's is refused."""
     folder = write(tmp_path / "s", "good")
     runs = [
         subprocess.Popen(
@@ -154,6 +155,13 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
         )
         for n in range(2)
     ]
+    end = time.monotonic() + SECONDS
+    while not (tmp_path / "out0" / "cells").exists():
+        assert time.monotonic() < end and runs[0].poll() is None, runs[0].communicate()
+        time.sleep(0.05)
+    third = matrix(folder, tmp_path / "out0")
+    assert third.returncode == 1 and third.stdout == ""
+    assert third.stderr.count("\n") == 1 and f"writing to {tmp_path / 'out0'};" in third.stderr
     for n, run in enumerate(runs):
         text, _ = run.communicate(timeout=SECONDS)
         assert run.returncode == 0, text

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .. import outdir
 from ..places import build_dir
 from . import ROUNDS, page, run
 
@@ -101,15 +102,15 @@ def main(argv: list[str]) -> int:
         return 0
     out = (arguments.out or build_dir() / "bench").resolve()
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        result = run.measure(groups, arguments.rounds, out / "log", say)
-        for name, text in (
-            ("bench.json", json.dumps(result, indent=1) + "\n"),
-            ("bench.html", page.render(result)),
-        ):
-            part = out / f"{name}.part"
-            part.write_text(text)
-            os.replace(part, out / name)
+        with outdir.taken(out):
+            result = run.measure(groups, arguments.rounds, out / "log", say)
+            for name, text in (
+                ("bench.json", json.dumps(result, indent=1) + "\n"),
+                ("bench.html", page.render(result)),
+            ):
+                part = out / f"{name}.part"
+                part.write_text(text)
+                os.replace(part, out / name)
     except OSError as error:
         print(f"error: {error}", file=sys.stderr)
         return EXIT_NOT_MEASURED
