@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 import socket
 import time
 import zlib
@@ -16,6 +17,8 @@ MAX_LINE = 160 * 1024
 MAX_COMMAND = 96 * 1024
 FILE_PIECE = 24 * 1024
 FILE_AHEAD = 2 * FILE_PIECE  # what may be under way: less than the guest's line buffers hold
+# How a command can end, and the largest number that may follow.
+MOST_END = {"exit": 255, "signal": 127, "timeout": 1}
 
 Output = Callable[[str, str], None]
 
@@ -84,7 +87,17 @@ def parse(line: bytes) -> list[str]:
     text, _, crc = line.rpartition(b" ")
     if len(crc) != 8 or crc != b"%08x" % zlib.crc32(text):
         raise AgentGarbage(f"a line with a wrong checksum: {line[:80]!r}")
-    return text.decode("ascii").split(" ")
+    try:
+        return text.decode("ascii").split(" ")
+    except UnicodeDecodeError as e:
+        raise AgentGarbage(f"a line that is not ASCII: {line[:80]!r}") from e
+
+
+def number(text: str, what: str, most: int = (1 << 64) - 1) -> int:
+    """A field that must be a decimal number."""
+    if not re.fullmatch("[0-9]{1,20}", text) or int(text) > most:
+        raise AgentGarbage(f"{what} is {text[:60]!r}; 0 to {most} are possible")
+    return int(text)
 
 
 def decode(text: str) -> bytes:
@@ -137,11 +150,11 @@ class Agent:
         words = self.receive(deadline)
         match words:
             case ["HELLO", version, release, tainted]:
-                if int(version) != VERSION:
+                if number(version, "the version") != VERSION:
                     raise AgentGarbage(
                         f"the agent speaks version {version} of the channel, this harness {VERSION}"
                     )
-                return Hello(int(version), release, int(tainted))
+                return Hello(VERSION, release, number(tainted, "the taint"))
         raise AgentGarbage(f"expected HELLO, got {' '.join(words)[:80]!r}")
 
     def _id(self) -> str:
@@ -175,8 +188,10 @@ class Agent:
                         on_output(
                             "stdout" if word == "OUT" else "stderr", data.decode(errors="replace")
                         )
-                case ["END", i, how, number, ms] if i == ident:
-                    n = int(number)
+                case ["END", i, how, status, ms] if i == ident:
+                    if how not in MOST_END:
+                        raise AgentGarbage(f"a command that ended by {how[:60]!r}")
+                    n = number(status, "the status of a command", MOST_END[how])
                     code = {"exit": n, "signal": 128 + n}.get(how)
                     return CommandResult(
                         command,
@@ -184,7 +199,7 @@ class Agent:
                         n if how == "signal" else None,
                         how == "timeout",
                         how == "timeout" and n > 0,
-                        int(ms) / 1000,
+                        number(ms, "the time of a command") / 1000,
                         bytes(output["OUT"]),
                         bytes(output["ERR"]),
                     )
@@ -212,7 +227,8 @@ class Agent:
                 sent = min(sent + FILE_PIECE, len(data))
             match self.receive(deadline):
                 case ["ACK", i, count] if i == ident:
-                    done, started = int(count), True
+                    acknowledged = number(count, "what is written of a file", sent)
+                    done, started = max(done, acknowledged), True
                 case ["ERROR", i, text] if i in (ident, "-"):
                     raise AgentError(decode(text).decode(errors="replace"))
                 case _:

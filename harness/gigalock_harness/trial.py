@@ -264,6 +264,8 @@ def run_draw(d: Draw, ledger: Ledger, logs: Path, alive: Alive) -> dict[str, Any
             happened = happen(d, guest)
     except (GuestError, toolcall.ToolError, OSError) as error:
         result["error"] = str(error)[:400]
+    except Exception as error:  # what a guest answers must not end the trial of the others
+        result["error"] = f"{type(error).__name__}: {error}"[:400]
     result["seconds"] = round(time.monotonic() - started, 2)
     result["predicted"] = predicted.to_json() if predicted else None
     result["happened"] = happened.to_json() if happened else None

@@ -8,6 +8,7 @@ import contextlib
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -119,6 +120,59 @@ def test_garbage(pair: Pair, words: list[str]) -> None:
     pair[1].sendall(agent.frame(*words))
     with pytest.raises(AgentGarbage):
         pair[0].run("x", 1, 1)
+
+
+def checked(text: bytes) -> bytes:
+    """A line with the right checksum, whatever it holds."""
+    return text + b" %08x\n" % zlib.crc32(text)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"END 1 exit x 1",
+        b"END 1 exit -1 1",
+        b"END 1 exit 256 1",
+        b"END 1 signal 128 1",
+        b"END 1 timeout 2 1",
+        b"END 1 exit 0 1e3",
+        b"END 1 exit 0 18446744073709551616",
+        pytest.param(b"END 1 exit " + b"9" * 5000 + b" 1", id="5000 digits"),
+        b"END 1 gone 0 1",
+        b"OUT 1 \xc3\xa4",
+        b"ERROR 1 abc",
+    ],
+)
+def test_malformed_but_checked(pair: Pair, line: bytes) -> None:
+    pair[1].sendall(checked(line))
+    with pytest.raises(AgentGarbage) as caught:
+        pair[0].run("true", 1, 1)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"HELLO x r 0",
+        b"HELLO 1 r x",
+        b"HELLO 1 r -1",
+        b"HELLO 1 r 1_0",
+        b"HELLO 1 r \xff",
+        b"HELLO 1 r",
+    ],
+)
+def test_a_malformed_greeting(pair: Pair, line: bytes) -> None:
+    pair[1].sendall(checked(line))
+    with pytest.raises(AgentGarbage):
+        pair[0].hello(time.monotonic() + 1)
+
+
+@pytest.mark.parametrize("count", ["x", "-1", "4"])
+def test_a_malformed_acknowledgement(pair: Pair, count: str) -> None:
+    """More than was sent can't be written yet."""
+    pair[1].sendall(agent.frame("ACK", "1", "0") + agent.frame("ACK", "1", count))
+    with pytest.raises(AgentGarbage, match="written"):
+        pair[0].put_file(b"abc", "/x", 0o644, 1)
 
 
 def test_endless_line(pair: Pair) -> None:

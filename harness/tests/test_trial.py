@@ -16,6 +16,7 @@ from typing import Any
 import guests
 import pytest
 from gigalock_harness import causes, trial
+from gigalock_harness.guest import Guest
 from gigalock_harness.sizes import GIB, MIB
 from gigalock_harness.trial_draw import THEMES, Draw, draw
 from gigalock_harness.trial_judge import Outcome, agrees, by_ram_alone, near, true_cause
@@ -228,6 +229,23 @@ def test_a_crash_is_a_disagreement(tmp_path: Path) -> None:
     ledger = trial.Ledger(tmp_path / "predictions.jsonl")
     said = trial.run_draw(d, ledger, tmp_path / "guests", trial.Alive())
     assert said["differs"] == ["crashed"] and said["happened"] is None and said["error"]
+
+
+@pytest.mark.parametrize("error", [KeyError("number"), ValueError("x"), RecursionError()])
+def test_whatever_a_guest_does_is_a_crash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """An answer that nobody thought of ends one draw, not the trial."""
+
+    def start(guest: Guest) -> None:
+        raise error
+
+    monkeypatch.setattr(Guest, "_start", start)
+    ledger = trial.Ledger(tmp_path / "predictions.jsonl")
+    said = trial.run_draw(Draw(number=3), ledger, tmp_path / "guests", trial.Alive())
+    assert said["differs"] == ["crashed"] and said["happened"] is None
+    assert type(error).__name__ in said["error"]
+    assert trial.summary([said])[-1] == "agree 0 of 1"
 
 
 def test_the_prediction_is_written_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
