@@ -17,6 +17,9 @@ MAX_LINE = 160 * 1024
 MAX_COMMAND = 96 * 1024
 FILE_PIECE = 24 * 1024
 FILE_AHEAD = 2 * FILE_PIECE  # what may be under way: less than the guest's line buffers hold
+# What one command may say, and what a guest may send meanwhile of earlier ones: it is kept in
+# memory, and a line that is never silent never meets its time limit.
+MAX_OUTPUT = 8 << 20
 # How a command can end, and the largest number that may follow.
 MOST_END = {"exit": 255, "signal": 127, "timeout": 1}
 
@@ -107,6 +110,14 @@ def decode(text: str) -> bytes:
         raise AgentGarbage(f"no base64: {text[:60]!r}") from e
 
 
+def left(room: int, *more: str | bytes) -> int:
+    """What may still come; raises AgentGarbage when it is more than that."""
+    room -= sum(map(len, more))
+    if room < 0:
+        raise AgentGarbage(f"the guest flooded the channel: more than {MAX_OUTPUT} bytes")
+    return room
+
+
 class Agent:
     """Speaks with the agent over a connected socket."""
 
@@ -179,10 +190,12 @@ class Agent:
             frame("RUN", ident, str(int(timeout * 1000)), base64.b64encode(raw).decode()), deadline
         )
         output = {"OUT": bytearray(), "ERR": bytearray()}
+        room = MAX_OUTPUT
         while True:
             match self.receive(deadline):
                 case [("OUT" | "ERR") as word, i, text] if i == ident:
                     data = decode(text)
+                    room = left(room, data or b"-")
                     output[word] += data
                     if on_output:
                         on_output(
@@ -207,8 +220,8 @@ class Agent:
                     raise AgentError(decode(text).decode(errors="replace"))
                 case ["HELLO", *_]:
                     raise AgentGarbage("the agent greeted again: the guest started anew")
-                case [("OUT" | "ERR" | "END" | "ACK" | "ERROR"), *_]:
-                    pass  # of a command or a file that was given up earlier
+                case [("OUT" | "ERR" | "END" | "ACK" | "ERROR"), *_] as words:
+                    room = left(room, *words)  # of a command or a file that was given up earlier
                 case words:
                     raise AgentGarbage(f"unknown frame {' '.join(words)[:80]!r}")
 
@@ -219,7 +232,7 @@ class Agent:
         name = base64.b64encode(path.encode()).decode()
         self._send(frame("FILE", ident, f"{mode:o}", str(len(data)), name), deadline)
         sent = done = 0
-        started = False
+        started, room = False, MAX_OUTPUT
         while not started or done < len(data):
             while started and sent < len(data) and sent - done < FILE_AHEAD:
                 piece = base64.b64encode(data[sent : sent + FILE_PIECE]).decode()
@@ -231,8 +244,8 @@ class Agent:
                     done, started = max(done, acknowledged), True
                 case ["ERROR", i, text] if i in (ident, "-"):
                     raise AgentError(decode(text).decode(errors="replace"))
-                case _:
-                    pass
+                case words:
+                    room = left(room, "-", *words)
 
     def power_off(self) -> None:
         self._send(frame("POWEROFF"), time.monotonic() + 5)

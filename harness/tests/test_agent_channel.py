@@ -198,3 +198,67 @@ def test_closed(pair: Pair) -> None:
 def test_nobody_reads(pair: Pair) -> None:
     with pytest.raises(AgentTimeout):
         pair[0].put_file(bytes(4_000_000), "/x", 0o644, 0.3)
+
+
+def endless(sock: socket.socket, frame: bytes) -> threading.Thread:
+    """Send that frame until nobody takes it."""
+
+    def work() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock.sendall(frame)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+LONG = b64(b"x" * 90_000)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("OUT", "1", LONG), ("ERR", "1", LONG), ("OUT", "0", LONG)],
+    ids=["output", "errors", "of an earlier one"],
+)
+def test_endless_output(pair: Pair, words: tuple[str, ...]) -> None:
+    """Of the command or of an earlier one: it is not kept without limit, and not read for ever."""
+    thread = endless(pair[1], agent.frame(*words))
+    with pytest.raises(AgentGarbage, match=rf"flooded .* more than {agent.MAX_OUTPUT} bytes"):
+        pair[0].run("yes", 60, 1)
+    pair[0].close()
+    thread.join()
+
+
+@pytest.mark.parametrize("words", [("OUT", "1", ""), ("OUT",), ("END", "0")])
+def test_endless_frames_with_nothing_in_them(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(agent, "MAX_OUTPUT", 1000)
+    thread = endless(pair[1], agent.frame(*words))
+    with pytest.raises(AgentGarbage, match="flooded"):
+        pair[0].run("yes", 60, 1)
+    pair[0].close()
+    thread.join()
+
+
+def test_output_up_to_the_limit(pair: Pair) -> None:
+    piece = b"x" * (64 << 10)
+
+    def work() -> None:
+        for _ in range(agent.MAX_OUTPUT // len(piece)):
+            pair[1].sendall(agent.frame("OUT", "1", b64(piece)))
+        pair[1].sendall(agent.frame("END", "1", "exit", "0", "1"))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert len(pair[0].run("cat", 60, 1).stdout_bytes) == agent.MAX_OUTPUT
+    thread.join()
+
+
+def test_a_file_amid_endless_frames(pair: Pair) -> None:
+    thread = endless(pair[1], agent.frame("OUT", "0", b64(b"x" * 90_000)))
+    with pytest.raises(AgentGarbage, match="flooded"):
+        pair[0].put_file(b"abc", "/x", 0o644, 60)
+    pair[0].close()
+    thread.join()

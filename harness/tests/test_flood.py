@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A guest that floods its console is ended before its log fills the disk."""
+"""A guest that floods its console is ended before its log fills the disk; one that floods the
+command channel, before it fills memory."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+from gigalock_harness import agent
 from gigalock_harness import guest as guest_module
 from gigalock_harness.guest import Guest, GuestError
 from guests import children, plain
 
 
 def test_a_flood_ends_the_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = guest_module.CONSOLE_LIMIT
     monkeypatch.setattr(guest_module, "CONSOLE_LIMIT", 64 << 10)
     before = children()
     with (
@@ -20,7 +23,28 @@ def test_a_flood_ends_the_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     ):
         guest.run("yes 'no end of it' > /dev/ttyS0", timeout=300)
     assert children() == before
-    assert (tmp_path / "console.log").stat().st_size > 64 << 10
+    # However fast it writes, two looks are not so far apart that it reaches twice the usual limit.
+    assert 64 << 10 < (tmp_path / "console.log").stat().st_size < 2 * usual
+
+
+@pytest.mark.parametrize("where", ["", " >&2"])
+def test_a_flood_of_output_ends_the_guest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(agent, "MAX_OUTPUT", 64 << 10)
+    before = children()
+    kept = 0
+
+    def keep(stream: str, text: str) -> None:
+        nonlocal kept
+        kept += len(text)
+
+    with (
+        Guest(plain(), tmp_path) as guest,
+        pytest.raises(GuestError, match=f"flooded the channel: more than {64 << 10} bytes"),
+    ):
+        guest.run(f"yes 'no end of it'{where}", timeout=300, on_output=keep)
+    assert children() == before and 0 < kept <= 64 << 10
 
 
 def test_an_ordinary_guest_stays_below_the_limit(tmp_path: Path) -> None:
