@@ -109,7 +109,7 @@ class CellRunner:
             outcome.status, outcome.skip_reason = SKIP, "interrupted"
             outcome.problems.clear()
         elif outcome.status != FAIL:
-            self._judge()
+            self.judge()
         return outcome
 
     def _boot_often(self) -> None:
@@ -454,7 +454,7 @@ class CellRunner:
                     "missing-line", f"expected on the console{when}, but not there: {rule.pattern}"
                 )
 
-    def _judge(self) -> None:
+    def judge(self) -> None:
         """What happened against what must happen."""
         outcome, expect = self.outcome, self.cell.expect
         if expect.outcome == "locks":
@@ -465,6 +465,8 @@ class CellRunner:
                     f"should lock, but failed with {outcome.reason}: {failure.get('text')}",
                 )
                 return
+            if self.cell.remedy is not None:
+                self._judge_cure(outcome.move)
             if expect.backing and outcome.move.backing != expect.backing:
                 outcome.fail(
                     "expectation",
@@ -511,6 +513,20 @@ class CellRunner:
                 "expectation",
                 f"at most {format_size(expect.largest_max)} should lock, "
                 f"but {format_size(largest)} did",
+            )
+
+    def _judge_cure(self, move: Move) -> None:
+        """A cure is proved by nothing less than all the bytes, there and back."""
+        if move.bytes != self.cell.bytes:
+            self.outcome.fail(
+                "data", f"{move.bytes} bytes were moved; the cure is of {self.cell.bytes}"
+            )
+        if not move.verified:
+            compared = "compared" if move.tool_verified else "not compared"
+            self.outcome.fail(
+                "data",
+                f"no proof of the cure: the bytes were {compared}; CRC-32C host {move.crc_host}, "
+                f"to card {move.crc_to_card}, from card {move.crc_from_card}",
             )
 
 

@@ -52,6 +52,8 @@ def test_a_cured_guest_moves_what_was_refused(everything: list[Scenario]) -> Non
         if cell.twin:
             assert cell.bytes == cells[cell.twin].bytes >= 1 << 30, cell.name
             assert cell.expect.outcome == "locks"
+            # One boot that moves the buffer, and a remedy: what the judgement asks a proof of.
+            assert cell.boots == 1 and cell.remedy is not None, cell.name
 
 
 def test_the_axis(everything: list[Scenario]) -> None:

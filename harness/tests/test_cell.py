@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gigalock_harness import cell as cell_module
 from gigalock_harness import toolcall
 from gigalock_harness.agent import CommandResult
 from gigalock_harness.cell import CellRunner, touched_estimate_mib
+from gigalock_harness.cells import Remedy
 from gigalock_harness.guest import GuestPanic, QemuDied
 from gigalock_harness.outcome import Outcome
 from gigalock_harness.scenario import ConsoleRule, Expectation
@@ -184,6 +186,38 @@ def test_what_fails_a_cell(
     assert outcome.log is not None and "booted" in Path(outcome.log).read_text()
     if kind in ("data", "tool"):
         assert not outcome.verified
+
+
+CURED = samples.cell(twin="sample.failing", remedy=Remedy("ram", "2G"))
+
+
+@pytest.mark.parametrize(
+    "taken, word",
+    [
+        ({}, ""),
+        ({"bytes": GIB - 4096}, f"{GIB - 4096} bytes"),
+        ({"bytes": GIB + 4096}, f"{GIB + 4096} bytes"),
+        ({"tool_verified": False}, "not compared"),
+        ({"crc_host": None}, "CRC-32C host None"),
+        ({"crc_to_card": "0x00000000"}, "to card 0x00000000"),
+        ({"crc_from_card": None}, "from card None"),
+    ],
+)
+def test_a_cure_is_a_move_of_all_bytes(tmp_path: Path, taken: dict[str, Any], word: str) -> None:
+    """Each part of the proof taken away in turn: no cell is cured without it."""
+    runner = CellRunner(CURED, tmp_path)
+    runner.outcome.move = replace(samples.move(), **taken)
+    runner.judge()
+    assert kinds(runner.outcome) == (["data"] if word else [])
+    assert word in runner.outcome.message
+
+
+def test_a_cure_that_only_locked_is_none(run: Callable[..., Outcome]) -> None:
+    """Cells of several boots lock and let go; nothing moves."""
+    replies = [(0, {"ok": True, "lock_ms": 1.5, "failure": None}, "")] * 4
+    cured = {"twin": CURED.twin, "remedy": CURED.remedy}
+    assert kinds(run(*replies, boots=4, **cured)) == ["data"]
+    assert kinds(run(*replies, boots=4)) == []
 
 
 RULE = ConsoleRule(r"Out of memory: Killed process \d+ \(gigalock\)", True, "limit")
