@@ -14,7 +14,7 @@ from .sizes import KIB, MIB, format_size
 from .trial_draw import Draw
 
 TOLERANCE = 0.10
-SMALL = 4 * MIB  # below this a difference of a few pages is no difference
+PAGES = 64 * KIB  # 16 pages: so much comes and goes while a small size is searched for
 
 
 @dataclass
@@ -135,7 +135,7 @@ def near(predicted: int | None, happened: int, wanted: int) -> bool:
     if predicted is None:
         return False
     predicted = min(predicted, wanted)
-    slack = max(TOLERANCE * happened, 64 * KIB if happened < SMALL else SMALL)
+    slack = max(TOLERANCE * happened, PAGES)
     return abs(predicted - happened) <= slack
 
 

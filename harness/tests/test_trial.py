@@ -17,7 +17,7 @@ import guests
 import pytest
 from gigalock_harness import causes, trial
 from gigalock_harness.guest import Guest
-from gigalock_harness.sizes import GIB, MIB
+from gigalock_harness.sizes import GIB, KIB, MIB
 from gigalock_harness.trial_draw import THEMES, Draw, draw
 from gigalock_harness.trial_judge import Outcome, agrees, by_ram_alone, near, true_cause
 
@@ -116,6 +116,20 @@ def test_near_is_ten_percent() -> None:
     assert near(910 * MIB, 1000 * MIB, 2 * GIB) and not near(890 * MIB, 1000 * MIB, 2 * GIB)
     assert near(5 * GIB, GIB, GIB)  # more than was asked for is never tried
     assert near(0, 0, GIB) and not near(MIB, 0, GIB)
+
+
+@pytest.mark.parametrize("size", [4 * MIB - 4096, 4 * MIB, 8 * MIB, 32 * MIB])
+def test_near_is_ten_percent_of_small_sizes_too(size: int) -> None:
+    """Nothing changes at a size: what is 10 % of it is near, and what is 11 % is not."""
+    for sign in (1, -1):
+        assert near(size + sign * (size * 10 // 100), size, GIB)
+        assert not near(size + sign * (size * 11 // 100), size, GIB)
+    assert not near(0, size, GIB) and not near(2 * size, size, GIB)
+
+
+def test_near_is_16_pages_of_the_smallest_sizes() -> None:
+    for size in (0, 4096, 512 * KIB):
+        assert near(size + 64 * KIB, size, GIB) and not near(size + 68 * KIB, size, GIB)
 
 
 @pytest.mark.parametrize(
