@@ -10,16 +10,24 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import guests
 import pytest
-from gigalock_harness import causes, trial
+from gigalock_harness import causes, reasons, trial
 from gigalock_harness.guest import Guest
 from gigalock_harness.sizes import GIB, KIB, MIB
 from gigalock_harness.trial_draw import THEMES, Draw, draw
-from gigalock_harness.trial_judge import Outcome, agrees, by_ram_alone, near, true_cause
+from gigalock_harness.trial_judge import (
+    NO_CAUSE,
+    Outcome,
+    agrees,
+    by_ram_alone,
+    near,
+    true_cause,
+)
 
 KERNELS = ("stock", "lab", "6.12")
 STRATEGIES = ("coherent", "contig-range", "sg", "reserved", "pool", "hugetlb", "chunked")
@@ -109,6 +117,34 @@ def test_agreement() -> None:
     assert agrees(Outcome(False, 11, 980 * MIB), fails, GIB) == ["cause"]
     assert agrees(Outcome(False, 11, 700 * MIB), fails, GIB) == ["cause", "largest"]
     assert agrees(Outcome(False, 10, None), fails, GIB) == ["largest"]
+
+
+def test_a_cause_that_nobody_knows_is_no_agreement() -> None:
+    unknown = Outcome(False, None, 0, "no-memory")
+    assert agrees(replace(unknown), unknown, GIB) == ["no cause"]
+    assert agrees(Outcome(False, 10, 0, "no-memory"), unknown, GIB) == ["no cause"]
+    assert agrees(Outcome(False, 10, GIB, "no-memory"), unknown, GIB) == ["no cause", "largest"]
+
+
+@pytest.mark.parametrize("reason", sorted(NO_CAUSE))
+def test_a_reason_without_a_cause_is_judged_itself(reason: str) -> None:
+    """The catalogue has no cause for it; so the doctor must name the reason, and no cause."""
+    happened = Outcome(False, None, MIB, reason)
+    assert agrees(Outcome(False, None, MIB, reason), happened, GIB) == []
+    assert agrees(Outcome(False, None, MIB, "no-memory"), happened, GIB) == ["reason"]
+    assert agrees(Outcome(False, None, MIB, None), happened, GIB) == ["reason"]
+    assert agrees(Outcome(False, 26, MIB, reason), happened, GIB) == ["cause"]
+
+
+def test_every_reason_that_a_draw_can_give_is_judged() -> None:
+    """By its cause, or by itself where the catalogue has none."""
+    known = reasons.load().reasons
+    assert set(NO_CAUSE) <= set(known)
+    with_cause = {name for cause in causes.load().values() for name in cause.reasons}
+    for name in with_cause - NO_CAUSE:
+        assert true_cause(Draw(), name) is not None, name
+    for name in NO_CAUSE:
+        assert true_cause(Draw(options=["--page-size 2M"]), name) is None, name
 
 
 def test_near_is_ten_percent() -> None:
