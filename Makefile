@@ -116,7 +116,7 @@ test-full: test	## make test, then what it leaves out: Debian 12 and 13 from scr
 
 doctor-trial: all	## machines from a SEED=, DRAWS= of them: what the doctor says, then what happens
 	@$(PYTHON) -m gigalock_harness.trial --out $(BUILD)/trial --seed $(or $(SEED),1) \
-		--draws $(or $(DRAWS),200)
+		--draws $(or $(DRAWS),200) $(if $(LEAST),--least $(LEAST))
 
 kernels: deps	## build for every kernel of guest-image/kernels.list but those to be asked for by name
 	@$(PYTHON) $(TOP)/scripts/test-kernels $(addprefix --kernel ,$(KERNEL_ASKED)) --build-only

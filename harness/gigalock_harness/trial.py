@@ -18,7 +18,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from . import outdir, places, toolcall
 from .errors import GuestError
 from .guest import Guest, GuestConfig
 from .machine import PROGRAMS
+from .matrix import GATE_SECONDS, Interrupts
 from .prepare import TOOL as PREPARE
 from .prepare import hold
 from .sizes import GIB, KIB
@@ -37,6 +38,9 @@ STEP_SECONDS = 3600  # by the guest's clock, which runs fast on a busy host
 GROUP = "/sys/fs/cgroup/trial"
 MOST_DRAWS = 100_000
 PAGE = 4096
+LEAST, LEAST_DRAWS = 95.0, 100  # percent that must agree, where so many were drawn
+BALANCED = (40, 60)  # percent of locks that fail: else one could score by always saying the same
+EXIT_STOPPED = 130
 
 
 class Ledger:
@@ -319,6 +323,28 @@ def known_kernels() -> set[str]:
     return {name for name in built if (images / name / "initramfs.cpio").exists()}
 
 
+def failures(results: list[dict[str, Any]]) -> int:
+    return sum(1 for r in results if r["happened"] and not r["happened"]["locks"])
+
+
+def balanced(results: list[dict[str, Any]]) -> bool:
+    low, high = BALANCED
+    return low * len(results) <= 100 * failures(results) <= high * len(results)
+
+
+def too_low(results: list[dict[str, Any]], least: float | None) -> str:
+    """What to say when too few agree; "" when enough do."""
+    total = len(results)
+    if least is None:
+        if total < LEAST_DRAWS:
+            return ""
+        least = LEAST
+    agree = sum(1 for r in results if not r["differs"])
+    if 100 * agree >= least * total:
+        return ""
+    return f"{agree} of {total} agree, less than {least:g} %"
+
+
 def summary(results: list[dict[str, Any]]) -> list[str]:
     """The lines at the end, the last one the score."""
     lines = []
@@ -326,7 +352,7 @@ def summary(results: list[dict[str, Any]]) -> list[str]:
     for r in wrong:
         lines.append(f"draw {r['draw']['number']}: {r['machine']}")
         lines.append(f"    {r['error'] or r['line']}  [{', '.join(r['differs'])}]")
-    failed = sum(1 for r in results if r["happened"] and not r["happened"]["locks"])
+    failed = failures(results)
     causes = Counter(
         r["happened"]["cause"] for r in results if r["happened"] and not r["happened"]["locks"]
     )
@@ -334,7 +360,8 @@ def summary(results: list[dict[str, Any]]) -> list[str]:
     ram = sum(1 for r in results if not r["ram_differs"])
     share = 100 * failed / total if total else 0
     lines.append("")
-    lines.append(f"failed: {failed} of {total} ({share:.0f} %)")
+    mark = "" if balanced(results) else "; NOT BALANCED: {} to {} % should".format(*BALANCED)
+    lines.append(f"failed: {failed} of {total} ({share:.0f} %){mark}")
     lines.append(
         "causes seen: " + ", ".join(f"{c} ({n})" for c, n in sorted(causes.items(), key=str))
     )
@@ -343,30 +370,48 @@ def summary(results: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="doctor-trial", description=__doc__)
+    top.add_argument("--seed", type=int, default=1)
+    top.add_argument("--draws", type=int, default=200)
+    top.add_argument("--first", type=int, default=0, help="begin with this draw")
+    top.add_argument("--out", type=Path, default=places.build_dir() / "trial")
+    top.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1))
+    top.add_argument(
+        "--least",
+        type=float,
+        default=None,
+        metavar="PERCENT",
+        help=f"fail where less agree (default: {LEAST:g} from {LEAST_DRAWS} draws on, else none)",
+    )
+    return top
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="doctor-trial", description=__doc__)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--draws", type=int, default=200)
-    parser.add_argument("--first", type=int, default=0, help="begin with this draw")
-    parser.add_argument("--out", type=Path, default=places.build_dir() / "trial")
-    parser.add_argument("--jobs", type=int, default=max(1, os.cpu_count() or 1))
-    args = parser.parse_args(argv)
+    top = parser()
+    args = top.parse_args(argv)
     if not 1 <= args.draws <= MOST_DRAWS:
-        parser.error(f"--draws {args.draws}; 1 to {MOST_DRAWS} are possible")
+        top.error(f"--draws {args.draws}; 1 to {MOST_DRAWS} are possible")
     if args.first < 0 or not 1 <= args.jobs <= 64:
-        parser.error(f"--first {args.first} --jobs {args.jobs}; 0 or more, and 1 to 64")
+        top.error(f"--first {args.first} --jobs {args.jobs}; 0 or more, and 1 to 64")
+    if args.least is not None and not 0 <= args.least <= 100:
+        top.error(f"--least {args.least:g}; 0 to 100 are possible")
     args.out = args.out.resolve()
     try:
-        with outdir.taken(args.out):
-            return run(args)
+        with outdir.taken(args.out), Interrupts(last=True) as interrupts:
+            return run(args, interrupts)
+    except KeyboardInterrupt:
+        print("stopped before the first draw", file=sys.stderr)
+        return EXIT_STOPPED
     except (GuestError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, interrupts: Interrupts) -> int:
     """Draw, run and judge; the exit code."""
-    kernels, strategies = known_kernels(), known_strategies(args.out / "first")
+    with interrupts.breaking():
+        kernels, strategies = known_kernels(), known_strategies(args.out / "first")
     draws = [
         draw(args.seed, n, kernels, strategies) for n in range(args.first, args.first + args.draws)
     ]
@@ -375,36 +420,48 @@ def run(args: argparse.Namespace) -> int:
 
     def one(d: Draw) -> dict[str, Any]:
         with admission(d.ram_mib + 400):
-            return run_draw(d, ledger, args.out / "guests", alive)
+            result = run_draw(d, ledger, args.out / "guests", alive)
+        if result["error"] and not interrupts.count:
+            # Ctrl-C on a terminal reaches QEMU as soon as it reaches us.
+            time.sleep(GATE_SECONDS)
+        return result
 
     def note(result: dict[str, Any]) -> None:
         results.append(result)
         mark = "ok " if not result["differs"] else "NOT"
-        said = result["error"] or result["line"]
+        said = (result["error"] or result["line"]).splitlines()[0]
         print(
             f"{mark} {result['draw']['number']:4} {result['seconds']:6.1f} s  "
-            f"{result['machine']}: {said.splitlines()[0]}",
+            f"{result['machine']}: {said}",
             flush=True,
         )
         part = args.out / "trial.json.part"
-        part.write_text(json.dumps({"seed": args.seed, "results": results}, indent=1))
+        report = {"seed": args.seed, "balanced": balanced(results), "results": results}
+        part.write_text(json.dumps(report, indent=1))
         part.replace(args.out / "trial.json")
 
     pool = ThreadPoolExecutor(args.jobs)
-    code = 0
     try:
-        for result in pool.map(one, draws):
-            note(result)
-    except KeyboardInterrupt:
-        print("stopped; what was done is in the report", file=sys.stderr)
-        code = 130
+        for future in [pool.submit(one, d) for d in draws]:
+            while not interrupts.count and wait([future], GATE_SECONDS).not_done:
+                pass
+            if interrupts.count:
+                break
+            note(future.result())
     finally:
         alive.stop()
         pool.shutdown(cancel_futures=True)
         ledger.close()
+    if interrupts.count:
+        print("stopped; what was done is in the report", file=sys.stderr)
     print()
-    print("\n".join(summary(results)))
-    return code
+    print("\n".join(summary(results)), flush=True)
+    if interrupts.count:
+        return EXIT_STOPPED
+    why = too_low(results, args.least)
+    if why:
+        print(why, file=sys.stderr)
+    return 1 if why else 0
 
 
 if __name__ == "__main__":

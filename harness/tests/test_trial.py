@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,71 @@ def test_summary() -> None:
     assert "failed: 2 of 4 (50 %)" in text and "10 (2)" in text
 
 
+LOCKS, FAILS = Outcome(True), Outcome(False, 10, 0, "killed")
+
+
+def of(right: int, total: int) -> list[dict[str, Any]]:
+    return [
+        result(n, [] if n < right else ["cause"], FAILS if n % 2 else LOCKS) for n in range(total)
+    ]
+
+
+@pytest.mark.parametrize(
+    "right, total, least, fails",
+    [
+        (190, 200, None, False),
+        (189, 200, None, True),
+        (95, 100, None, False),
+        (94, 100, None, True),
+        (0, 99, None, False),  # few draws say little; who wants a bound says so
+        (0, 99, 1.0, True),
+        (90, 100, 90.0, False),
+        (89, 100, 90.0, True),
+        (99, 100, 100.0, True),
+        (0, 100, 0.0, False),
+    ],
+)
+def test_too_few_agree(right: int, total: int, least: float | None, fails: bool) -> None:
+    said = trial.too_low(of(right, total), least)
+    assert bool(said) == fails
+    assert not fails or f"{right} of {total}" in said
+
+
+@pytest.mark.parametrize(
+    "failing, marked", [(0, True), (39, True), (40, False), (60, False), (61, True), (100, True)]
+)
+def test_a_lopsided_run_is_marked(failing: int, marked: bool) -> None:
+    results = [result(n, [], FAILS if n < failing else LOCKS) for n in range(100)]
+    assert ("NOT BALANCED" in "\n".join(trial.summary(results))) == marked
+    assert trial.balanced(results) != marked
+
+
+@pytest.mark.parametrize(
+    "words, differs, code",
+    [([], "cause", 0), (["--least", "100"], "", 0), (["--least", "1"], "cause", 1)],
+)
+def test_the_exit_code(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    differs: str,
+    code: int,
+) -> None:
+    monkeypatch.setattr(trial, "known_strategies", lambda wanted: set(STRATEGIES))
+    monkeypatch.setattr(
+        trial,
+        "run_draw",
+        lambda d, *_: result(d.number, [differs] if differs else [], FAILS) | {"seconds": 1.0},
+    )
+    assert trial.main(["--draws", "3", "--out", str(tmp_path), *words]) == code
+    said = capsys.readouterr()
+    assert said.out.splitlines()[-1] == f"agree {0 if differs else 3} of 3"
+    assert ("less than 1 %" in said.err) == (code == 1)
+    report = json.loads((tmp_path / "trial.json").read_text())
+    assert len(report["results"]) == 3 and report["balanced"] is False
+
+
 # -- how a machine is made as drawn ------------------------------------------------
 
 
@@ -338,25 +404,53 @@ def test_programs_of_their_own(tmp_path: Path, d: Draw, cause: int) -> None:
     assert said["differs"] == [], said["line"]
 
 
-def test_interrupted(tmp_path: Path) -> None:
-    """Ctrl-C in the middle: no guest stays, and what was done is in the report."""
+def stopped(out: Path, number: int, ready: Callable[[], bool]) -> tuple[int, str]:
+    """A trial that gets that signal once it is ready and has a QEMU: its code and what it said.
+    Nothing that it had started is left."""
     command = [sys.executable, "-m", "gigalock_harness.trial", "--draws", "50", "--jobs", "2"]
     process = subprocess.Popen(
-        [*command, "--out", str(tmp_path)], stdout=subprocess.PIPE, text=True, env=os.environ
+        [*command, "--out", str(out)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
     try:
         until = time.monotonic() + 300
-        while not (tmp_path / "trial.json").exists() and time.monotonic() < until:
-            assert process.poll() is None
-            time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=120)
+        started: dict[int, str] = {}
+        while not ready() or not any("qemu-system" in line for line in started.values()):
+            assert process.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+            started = guests.descendants(process.pid)
+        os.killpg(process.pid, number)
+        text, _ = process.communicate(timeout=120)
     finally:
         process.kill()
-    done = len(json.loads((tmp_path / "trial.json").read_text())["results"])
-    assert process.returncode == 130 and 1 <= done < 50
-    assert out.rstrip().splitlines()[-1].endswith(f" of {done}")
-    assert not [line for line in guests.descendants(process.pid).values() if "qemu" in line]
+    until = time.monotonic() + 5
+    while (left := [line for pid, line in started.items() if guests.alive(pid)]) and (
+        time.monotonic() < until
+    ):
+        time.sleep(0.05)
+    assert not left
+    assert "Traceback" not in text, text
+    return process.returncode, text
+
+
+def test_interrupted(tmp_path: Path) -> None:
+    """In the middle: no guest stays, and what was done is in the report."""
+    report = tmp_path / "trial.json"
+    code, text = stopped(tmp_path, signal.SIGINT, report.exists)
+    results = json.loads(report.read_text())["results"]
+    assert code == 130 and 1 <= len(results) < 50, text
+    assert text.rstrip().splitlines()[-1].endswith(f" of {len(results)}")
+    assert not [r["error"] for r in results if r["error"]], "a guest that was ended is no crash"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_before_the_first_draw(tmp_path: Path, number: int) -> None:
+    """While the first guest says what the driver can do."""
+    code, text = stopped(tmp_path, number, lambda: True)
+    assert code == 130 and text == "stopped before the first draw\n"
 
 
 @pytest.mark.parametrize(
@@ -366,6 +460,9 @@ def test_interrupted(tmp_path: Path) -> None:
         (["--draws", "100001"], "--draws 100001"),
         (["--jobs", "0"], "--jobs 0"),
         (["--first", "-1"], "--first -1"),
+        (["--least", "100.5"], "--least 100.5; 0 to 100"),
+        (["--least", "-1"], "--least -1; 0 to 100"),
+        (["--least", "nan"], "--least nan; 0 to 100"),
         (["--seed", "x"], "invalid int value: 'x'"),
     ],
 )
