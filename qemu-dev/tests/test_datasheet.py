@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from card import GL, REGS_AT
 
-SHEET = (Path(__file__).resolve().parents[2] / "docs" / "device.md").read_text()
+TOP = Path(__file__).resolve().parents[2]
+SHEET = (TOP / "docs" / "device.md").read_text()
 
 
 def tables() -> list[list[list[str]]]:
@@ -214,3 +215,16 @@ def test_properties(start):
         else:
             continue
         assert card.q.get(name) == want, name
+
+
+def test_examples():
+    """Those of the datasheet are, to the letter, parts of a program that is compiled and run."""
+    source = (TOP / "qemu-dev" / "qtest" / "gigalock-example-test.c").read_text()
+    assert source.count("---- example:") == source.count("---- end of example ----") > 0
+    run = re.findall(
+        r"^/\* ---- example: [\w ]+ ---- \*/\n(.*?)^/\* ---- end of example ---- \*/$",
+        source,
+        re.M | re.S,
+    )
+    assert re.findall(r"^```c\n(.*?)^```$", SHEET, re.M | re.S) == run
+    assert len(run) == source.count("---- example:")
