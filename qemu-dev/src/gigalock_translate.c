@@ -104,11 +104,14 @@ static void gl_translate(GLState *s, GLTranslation *tr, const bool *gone)
     }
 }
 
-/* GLState.lock held. Not while the VM stands still: a refusal writes to it. */
+/*
+ * GLState.lock held. Not while the VM stands still: a refusal writes to it. Nor
+ * for who will not use it: the IOMMU would report an access that never comes.
+ */
 static bool gl_waits(GLChannel *ch)
 {
     return ch->tr.state == GL_TR_ASKED && !ch->active && !ch->abort &&
-           !ch->s->vm_hold;
+           !ch->halted && ch->s->dma_ok && !ch->s->vm_hold;
 }
 
 bool gl_translate_wanted(GLState *s)

@@ -93,6 +93,11 @@ class Pci:
         self.q.outl(0xCF8, self.base | reg)
         self.q.outl(0xCFC, value & 0xFFFFFFFF)
 
+    def writing(self, reg: int, value: int) -> list[str]:
+        """The same as commands for Qemu.burst()."""
+        at, value = self.base | reg, value & 0xFFFFFFFF
+        return [f"outl 0xcf8 {at:#x}", f"outl 0xcfc {value:#x}"]
+
     def capability(self, cap: int) -> int:
         """The place of a capability; 0 if there is none."""
         at = self.read(0x34) & 0xFF
@@ -155,6 +160,10 @@ class Card:
     def set_ch(self, ch: int, name: str, value: int) -> None:
         """Write a channel register."""
         self.q.writel(self._ch(ch, name), value)
+
+    def setting_ch(self, ch: int, name: str, value: int) -> str:
+        """The same as a command for Qemu.burst()."""
+        return f"writel {self._ch(ch, name):#x} {value & 0xFFFFFFFF:#x}"
 
     def bytes_moved(self, ch: int) -> int:
         """The 64-bit progress counter; LO first."""

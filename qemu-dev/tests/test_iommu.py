@@ -15,6 +15,7 @@ ROOT, CTX, PT = 0x10000, 0x11000, 0x20000
 GCMD, RTADDR, FSTS, FECTL, FEDATA, FEADDR = 0x18, 0x20, 0x34, 0x38, 0x3C, 0x40
 IOTLB = 0xF8
 ERR_READ, ERR_WRITE = GL["GL_ERR_HOST_READ"], GL["GL_ERR_HOST_WRITE"]
+BUS = "GL_ERR_BUS_MASTER"
 PAGE = 4096
 
 
@@ -197,6 +198,39 @@ def test_stopping_a_worker_that_waits_for_the_main_loop(vtd):
         assert card.status(0)["RUNNING"] == 0
     card.enable()
     assert card.do(H2C, iova, 0, 64 * PAGE).status == 0
+
+
+@pytest.mark.parametrize("how", ["power", "master", "doorbell"])
+def test_who_is_stopped_asks_no_more(vtd, how):
+    """Stopped while it waits for the big lock: a ring that is not mapped is then never fetched."""
+    card, tables = vtd
+    tables.on()
+    q, pm = card.q, card.pci.capability(1)
+    state = card.pci.read(pm + 4) & ~3
+    lost = {
+        "power": card.pci.writing(pm + 4, state | 3) + card.pci.writing(pm + 4, state),
+        "master": card.pci.writing(4, 0x2) + card.pci.writing(4, 0x6),
+        "doorbell": [card.setting_ch(0, "DOORBELL", 99)],
+    }[how]
+    wait = f"readl {card._ch(0, 'STATUS'):#x}"
+    for i in range(45):
+        card.enable(ring=0x90000000)
+        # All of it with the big lock held, and time for a worker to get as far as to ask.
+        q.burst([card.setting_ch(0, "DOORBELL", 1)] + [wait] * (i % 30) + lost)
+        assert card.status(0)["HALTED"]
+        assert card.status(0)["ERROR"] == GL["GL_ERR_DOORBELL" if how == "doorbell" else BUS]
+        time.sleep(0.001)
+        q.qmp("query-status")
+        assert not q.readl(VTD + FSTS) & 2, "the IOMMU reports an access that never happened"
+        card.disable()
+    card.enable(ring=RING)
+    assert card.do(0, 0, 0, 0).status == 0
+    card.disable()
+    # It does report one that happens.
+    card.enable(ring=0x90000000)
+    card.set_ch(0, "DOORBELL", 1)
+    card.until(lambda: card.status(0)["HALTED"], "not halted")
+    assert q.readl(VTD + FSTS) & 2
 
 
 def busy_translating(card, tables):
