@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import mmap
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,3 +62,38 @@ def start(engine: str) -> Iterator[Callable[..., Card]]:
 def card(start: Callable[..., Card]) -> Card:
     """A card with everything at its default."""
     return start()
+
+
+@pytest.fixture
+def shared(start: Callable[..., Card], tmp_path: Path) -> Callable[..., tuple[Card, mmap.mmap]]:
+    """Start a card whose guest RAM we see as a file; no question to QEMU needed."""
+
+    def go(
+        options: str, extra: list[str] | None = None, **kwargs: object
+    ) -> tuple[Card, mmap.mmap]:
+        path = tmp_path / "ram"
+        card = start(
+            options,
+            extra=[
+                "-object",
+                f"memory-backend-file,id=ram,size=256M,share=on,mem-path={path}",
+                "-machine",
+                "memory-backend=ram",
+                *(extra or []),
+            ],
+            **kwargs,
+        )
+        with open(path, "r+b") as f:
+            return card, mmap.mmap(f.fileno(), 256 << 20)
+
+    return go
+
+
+@pytest.fixture
+def halting_bios(tmp_path: Path) -> Path:
+    """Firmware that does nothing: cli; hlt; jmp to itself."""
+    path = tmp_path / "bios.bin"
+    image = bytearray(b"\x90" * 65536)
+    image[0xFFF0:0xFFF4] = b"\xfa\xf4\xeb\xfd"
+    path.write_bytes(image)
+    return path

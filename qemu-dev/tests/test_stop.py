@@ -188,16 +188,6 @@ def test_quit_while_bytes_fly(start):
     assert card.q.close() == 0
 
 
-@pytest.fixture
-def halting_bios(tmp_path):
-    """Firmware that does nothing: cli; hlt; jmp to itself."""
-    path = tmp_path / "bios.bin"
-    image = bytearray(b"\x90" * 65536)
-    image[0xFFF0:0xFFF4] = b"\xfa\xf4\xeb\xfd"
-    path.write_bytes(image)
-    return path
-
-
 def test_vm_stop_holds_and_cont_goes_on(start, halting_bios):
     card = start("card-mem=256M", extra=["-bios", str(halting_bios)])
     q = card.q

@@ -2,7 +2,6 @@
 """Who does the work: worker threads, or the main loop, and what each leaves free."""
 
 import json
-import mmap
 import os
 import statistics
 import struct
@@ -135,27 +134,6 @@ def test_no_workers_is_deterministic(start):
             card.ring(ch)
         # The doorbell's bottom half runs before the main loop takes another command.
         assert [card.ch(ch, "HEAD") for ch in (0, 1)] == [5, 5]
-
-
-@pytest.fixture
-def shared(start, tmp_path):
-    """Start a card whose guest RAM we see as a file; no question to QEMU needed."""
-
-    def go(options: str):
-        path = tmp_path / "ram"
-        card = start(
-            options,
-            extra=[
-                "-object",
-                f"memory-backend-file,id=ram,size=256M,share=on,mem-path={path}",
-                "-machine",
-                "memory-backend=ram",
-            ],
-        )
-        with open(path, "r+b") as f:
-            return card, mmap.mmap(f.fileno(), 256 << 20)
-
-    return go
 
 
 def test_polling_needs_no_main_loop(shared, tmp_path):
