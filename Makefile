@@ -65,12 +65,12 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help deps all kernel device driver userlib programs image kernels demo matrix doctor-trial test test-kernels test-full \
-	shell bench qemu-intree qtest coverage docs lint clean distclean
+	shell bench qemu-intree qtest coverage compile-check docs lint clean distclean
 
 help:		## this list
 	@echo "gigalock: lock large DMA buffers, see why it fails, without hardware"
 	@echo
-	@sed -n 's/^\([a-z][a-z-]*\):.*## */\1	/p' $(TOP)/Makefile | expand -t 14
+	@sed -n 's/^\([a-z][a-z-]*\):.*## */\1	/p' $(TOP)/Makefile | expand -t 15
 	@echo
 	@echo "Variables: RAM=2G, DRIVER=other.ko, KERNEL=stock, DEVICE_OPTS=... for shell;"
 	@echo "TESTS='harness/tests/test_x.py' for test; BUILD=, GIGALOCK_CACHE= for where things go."
@@ -108,7 +108,10 @@ matrix: all	## reproduce and cure every cause; SCENARIOS=12- RAM=1G,2G KERNEL=la
 test: all	## run every test: units, device, library, guests (15 minutes at most)
 	@$(TOP)/scripts/run-tests $(TESTS)
 
-test-full: test	## make test, then what it leaves out: Debian 12 and 13 from scratch, make matrix, test-kernels, also KERNEL=debug
+test-full: test	## make test, then what it leaves out: the device in QEMU, Debian 12 and 13, matrix, test-kernels, also KERNEL=debug
+	@$(MAKE) --no-print-directory qtest
+	@$(MAKE) --no-print-directory coverage
+	@$(MAKE) --no-print-directory compile-check
 	@$(PYTHON) -m pytest -p no:cacheprovider -m full -o timeout=14400 $(TOP)/harness/tests
 	@$(MAKE) --no-print-directory matrix
 	@$(MAKE) --no-print-directory test-kernels
@@ -141,6 +144,9 @@ qtest: deps	## the device's tests in C, in that QEMU
 
 coverage: deps	## how much of the device those tests reach
 	@$(MAKE) --no-print-directory -C $(TOP)/qemu-dev coverage
+
+compile-check: deps	## no warning of the device against QEMU 7.2 and 10.0 (QEMU_SRC=folder: that one, too)
+	@$(MAKE) --no-print-directory -C $(TOP)/qemu-dev compile-check
 
 docs:		## write docs/failures.md from the causes and their scenarios
 	@$(PYTHON) -m gigalock_harness docs

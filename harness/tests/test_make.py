@@ -48,7 +48,19 @@ def test_help_says_what_test_leaves_out(listed: dict[str, str]) -> None:
     assert "leaves out" in listed["test-full"] and "make test" in listed["test-full"]
     # ... and so it is: what pytest.ini leaves out is what test-full asks for.
     assert 'addopts = -m "not full"' in (TOP / "pytest.ini").read_text()
-    assert re.search(r"^test-full:.*\n\t.*pytest.* -m full ", MAKEFILE, re.M)
+    assert re.search(r"^test-full:.*\n(?:\t.*\n)*\t.*pytest.* -m full ", MAKEFILE, re.M)
+
+
+def test_full_runs_every_suite() -> None:
+    """In this order, each one a target of its own; README lists the same."""
+    suites = ["qtest", "coverage", "compile-check", "matrix", "test-kernels"]
+    again = ["test-kernels KERNEL=debug"]
+    recipe = re.search(r"^test-full: test\t.*\n((?:\t.*\n)+)", MAKEFILE, re.M)
+    assert recipe
+    called = re.findall(r"^\t@\$\(MAKE\) --no-print-directory ([a-z-].*)$", recipe[1], re.M)
+    assert called == suites + again
+    readme = (TOP / "README.md").read_text().split("`make test-full` adds it")[1]
+    assert re.findall(r"`make ([^`]+)`", readme) == suites + again
 
 
 def test_help_builds_nothing(tmp_path: Path) -> None:
