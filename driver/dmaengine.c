@@ -15,6 +15,7 @@
 #include <linux/log2.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
+#include <linux/workqueue.h>
 
 #include "gl.h"
 
@@ -56,6 +57,7 @@ struct gl_engine {
 	struct gl_card *card;
 	struct gl_chan *hw;
 	struct tasklet_struct tasklet;
+	struct work_struct end;
 
 	spinlock_t lock;	/* all below; irqs off */
 	bool live;		/* the registers may be touched */
@@ -558,15 +560,37 @@ static void gl_engine_free_rings(struct gl_engine *eng)
 	eng->cpl = NULL;
 }
 
+static struct workqueue_struct *gl_engine_wq;
+
+static bool gl_engine_none(struct dma_chan *chan, void *param)
+{
+	return false;
+}
+
+/*
+ * The kernel's dmaengine still looks at the device after it has let go of its
+ * last reference, under a mutex that only it can take: who asks it for any
+ * channel, to take none, has waited for that.
+ */
+static void gl_engine_end(struct work_struct *work)
+{
+	struct gl_engine *eng = container_of(work, struct gl_engine, end);
+	struct gl_card *card = eng->card;
+	dma_cap_mask_t any;
+
+	dma_cap_zero(any);
+	dma_request_channel(any, gl_engine_none, NULL);
+	tasklet_kill(&eng->tasklet);
+	kfree(eng);
+	put_device(&card->chr);
+}
+
 /* The last client has let go. */
 static void gl_engine_release(struct dma_device *dma)
 {
 	struct gl_engine *eng = container_of(dma, struct gl_engine, dma);
-	struct gl_card *card = eng->card;
 
-	tasklet_kill(&eng->tasklet);
-	kfree(eng);
-	put_device(&card->chr);
+	queue_work(gl_engine_wq, &eng->end);
 }
 
 static void gl_engine_describe(struct gl_engine *eng)
@@ -616,6 +640,7 @@ static int gl_engine_make(struct gl_card *card)
 	INIT_LIST_HEAD(&eng->finished);
 	INIT_LIST_HEAD(&eng->terminated);
 	tasklet_setup(&eng->tasklet, gl_engine_tasklet);
+	INIT_WORK(&eng->end, gl_engine_end);
 	gl_engine_describe(eng);
 	eng->ring = dma_alloc_coherent(gl_dev(card), eng->entries * sizeof(*eng->ring),
 				       &eng->ring_dma, GFP_KERNEL);
@@ -678,7 +703,28 @@ void gl_engine_remove(struct gl_card *card)
 	dma_async_device_unregister(&eng->dma);
 }
 
+int gl_engine_init(void)
+{
+	gl_engine_wq = alloc_workqueue("gigalock", WQ_UNBOUND, 0);
+	return gl_engine_wq ? 0 : -ENOMEM;
+}
+
+/* No card and no client is left; what they have left is waited for. */
+void gl_engine_exit(void)
+{
+	destroy_workqueue(gl_engine_wq);
+}
+
 #else
+
+int gl_engine_init(void)
+{
+	return 0;
+}
+
+void gl_engine_exit(void)
+{
+}
 
 void gl_engine_add(struct gl_card *card)
 {

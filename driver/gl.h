@@ -192,6 +192,8 @@ void gl_card_reap(struct gl_card *card);
 
 /* ---- the kernel's dmaengine (dmaengine.c) ---- */
 
+int gl_engine_init(void);
+void gl_engine_exit(void);
 void gl_engine_add(struct gl_card *card);
 void gl_engine_remove(struct gl_card *card);
 

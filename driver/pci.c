@@ -351,13 +351,18 @@ static int __init gl_init(void)
 	err = gl_pool_init();
 	if (err)
 		goto regions;
+	err = gl_engine_init();
+	if (err)
+		goto pool;
 	gl_debugfs_init();
 	err = pci_register_driver(&gl_driver);
 	if (err)
-		goto pool;
+		goto engine;
 	return 0;
-pool:
+engine:
 	gl_debugfs_exit();
+	gl_engine_exit();
+pool:
 	gl_pool_exit();
 regions:
 	gl_regions_exit();
@@ -370,6 +375,7 @@ module_init(gl_init);
 static void __exit gl_exit(void)
 {
 	pci_unregister_driver(&gl_driver);
+	gl_engine_exit();
 	gl_debugfs_exit();
 	gl_pool_exit();
 	gl_regions_exit();
