@@ -56,6 +56,16 @@ static bool gl_export_of_card(struct gl_export *export)
 	}
 }
 
+/*
+ * Memory of the caller's that was pinned for reading only: the caller may have no
+ * right to write there, and nobody marks it dirty when it is let go.
+ */
+static bool gl_export_read_only(struct gl_lock *lock)
+{
+	return lock->strategy->user_memory &&
+	       !(lock->direction & GIGALOCK_DIR_FROM_CARD);
+}
+
 /* ---- importers ---- */
 
 static int gl_export_attach(struct dma_buf *buf, struct dma_buf_attachment *attachment)
@@ -152,6 +162,8 @@ static struct sg_table *gl_export_map(struct dma_buf_attachment *attachment,
 	struct gl_export *export = attachment->dmabuf->priv;
 	int err = -ENODEV, idx;
 
+	if (gl_export_read_only(export->lock) && dir != DMA_TO_DEVICE)
+		return ERR_PTR(-EACCES);
 	idx = srcu_read_lock(&export->card->srcu);
 	if (!gl_export_orphaned(export))
 		err = gl_export_map_table(export, importer, dir);
@@ -276,6 +288,11 @@ static int gl_export_mmap(struct dma_buf *buf, struct vm_area_struct *vma)
 	/* Pages only, and the caller's memory may begin within one. */
 	if (lock->strategy->user_memory && lock->sgt->sgl->offset)
 		return -EINVAL;
+	if (gl_export_read_only(lock)) {
+		if (vma->vm_flags & VM_WRITE)
+			return -EACCES;
+		gl_vm_flags_clear(vma, VM_MAYWRITE);
+	}
 	idx = srcu_read_lock(&export->card->srcu);
 	if (!gl_export_orphaned(export)) {
 		gl_vm_flags_set(vma, VM_IO | VM_PFNMAP | VM_DONTEXPAND | VM_DONTDUMP);
@@ -324,7 +341,8 @@ static int gl_export_vmap(struct dma_buf *buf, struct iosys_map *map)
 	if (!gl_export_orphaned(export))
 		err = gl_export_pages(lock, pages, array);
 	srcu_read_unlock(&export->card->srcu, idx);
-	vaddr = err ? NULL : vmap(array, pages, VM_MAP, PAGE_KERNEL);
+	vaddr = err ? NULL : vmap(array, pages, VM_MAP, gl_export_read_only(lock) ?
+				  PAGE_KERNEL_RO : PAGE_KERNEL);
 	vfree(array);
 	if (!vaddr)
 		return err ?: -ENOMEM;
@@ -374,7 +392,7 @@ static const struct dma_buf_ops gl_export_ops = {
 };
 
 /* A lock of this file that may be exported, held and counted. */
-static struct gl_lock *gl_export_get(struct gl_file *file, u32 id)
+static struct gl_lock *gl_export_get(struct gl_file *file, u32 id, u32 flags)
 {
 	struct gl_lock *lock;
 
@@ -384,6 +402,8 @@ static struct gl_lock *gl_export_get(struct gl_file *file, u32 id)
 		lock = ERR_PTR(-ENOENT);
 	} else if (lock->strategy->number == GIGALOCK_STRATEGY_DMABUF) {
 		lock = ERR_PTR(-EOPNOTSUPP);
+	} else if (gl_export_read_only(lock) && (flags & O_ACCMODE) != O_RDONLY) {
+		lock = ERR_PTR(-EACCES);
 	} else {
 		kref_get(&lock->ref);
 		atomic_inc(&lock->exports);
@@ -402,7 +422,7 @@ int gl_lock_export(struct gl_file *file, struct gigalock_export *arg)
 
 	if (arg->flags & ~(O_CLOEXEC | O_RDONLY | O_RDWR))
 		return -EINVAL;
-	lock = gl_export_get(file, arg->id);
+	lock = gl_export_get(file, arg->id, arg->flags);
 	if (IS_ERR(lock))
 		return PTR_ERR(lock);
 	export = kzalloc(sizeof(*export), GFP_KERNEL_ACCOUNT);

@@ -5,6 +5,7 @@
  *   gl-dmabuf export STRATEGY MIB	export a lock, import it again, outlive its file
  *   gl-dmabuf import udmabuf|HEAP MIB	import what the kernel makes
  *   gl-dmabuf refused			all that must not work
+ *   gl-dmabuf readonly STRATEGY MIB	a file that may only be read stays as it is
  *   gl-dmabuf gone STRATEGY MIB	the card is unbound while all of that is there
  *   gl-dmabuf two STRATEGY MIB	between two cards, of which the first is unbound
  */
@@ -288,6 +289,87 @@ static void run_refused(void)
 	close(fd);
 }
 
+/*
+ * Pages of a file that is open for reading only, and mapped so. A kernel that pins
+ * those by a forced write refuses them: then memory of our own, whose lock is as
+ * much for reading only.
+ */
+static char *get_read_only(struct gigalock_lock *lock, const char *strategy)
+{
+	bool huge = !strcmp(strategy, "hugetlb");
+	int rw = memfd_create("test", huge ? MFD_HUGETLB : 0), fd;
+	char path[64], *mem;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", rw);
+	if (rw < 0 || ftruncate(rw, bytes))
+		bail("memfd");
+	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, rw, 0);
+	if (mem == MAP_FAILED)
+		bail("mmap of a memfd");
+	mark(mem, bytes, 1);
+	munmap(mem, bytes);
+	fd = open(path, O_RDONLY);
+	close(rw);
+	mem = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+	if (mem == MAP_FAILED)
+		bail("mmap for reading");
+	lock->strategy = strategy_number(strategy);
+	lock->bytes = bytes;
+	lock->direction = GIGALOCK_DIR_TO_CARD;
+	lock->user_addr = (uintptr_t)mem;
+	if (!try_lock(lock))
+		return mem;
+	if (card_why.err != EFAULT || huge)
+		bail("LOCK of a file's pages: reason %u", card_why.reason);
+	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	mark(mem, bytes, 1);
+	lock->user_addr = (uintptr_t)mem;
+	do_lock(lock);
+	return mem;
+}
+
+static void run_readonly(const char *strategy)
+{
+	struct gigalock_lock lock = { 0 }, l;
+	char *mem = get_read_only(&lock, strategy), *seen;
+	int fd;
+
+	fails(try_export(lock.id, O_RDWR, &fd), EACCES, "EXPORT for writing");
+	is(fd, -1, "no descriptor is given then");
+	if (try_export(lock.id, O_RDONLY | O_CLOEXEC, &fd))
+		bail("EXPORT for reading");
+	fails(mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) == MAP_FAILED ? -1 : 0,
+	      EACCES, "mapping it for writing");
+	seen = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
+	ok(seen != MAP_FAILED, "it can be mapped for reading");
+	is(marked_until(seen, bytes, 1), bytes, "and is the same memory");
+	fails(mprotect(seen, bytes, PROT_READ | PROT_WRITE), EACCES, "making that writable");
+	refused(fd, 0, EACCES, GIGALOCK_REASON_DMABUF_REFUSED, "import for both directions");
+	l = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_DMABUF, .fd = fd,
+				    .direction = GIGALOCK_DIR_FROM_CARD };
+	fails(try_lock(&l), EACCES, "import for the card to write");
+	is(card_why.reason, GIGALOCK_REASON_DMABUF_REFUSED, "  for its reason");
+	l = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_DMABUF, .fd = fd,
+				    .direction = GIGALOCK_DIR_TO_CARD };
+	if (try_lock(&l))
+		bail("import for reading: reason %u", card_why.reason);
+	do_move(l.id, GIGALOCK_DIR_TO_CARD, 0, bytes < card_info.card_bytes ? bytes :
+		card_info.card_bytes, 0);
+	ok(true, "the card can read it");
+	do_unlock(l.id);
+	is(marked_until(mem, bytes, 1), bytes, "what was there is still there");
+	munmap(seen, bytes);
+	close(fd);
+	do_unlock(lock.id);
+
+	/* The driver's own memory is there for both, whatever the lock is for. */
+	l = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_CHUNKED, .bytes = bytes,
+				    .direction = GIGALOCK_DIR_TO_CARD };
+	do_lock(&l);
+	close(export(l.id));
+	do_unlock(l.id);
+}
+
 static sigjmp_buf bus;
 
 static void on_sigbus(int sig)
@@ -407,7 +489,7 @@ static void run_two(const char *strategy)
 int main(int argc, char **argv)
 {
 	if (argc < 2)
-		bail("usage: gl-dmabuf export|import|refused|gone ...");
+		bail("usage: gl-dmabuf export|import|refused|readonly|gone ...");
 	card_open();
 	if (argc > 3)
 		bytes = strtoull(argv[3], NULL, 0) << 20;
@@ -417,6 +499,8 @@ int main(int argc, char **argv)
 		run_import(argv[2]);
 	else if (!strcmp(argv[1], "refused"))
 		run_refused();
+	else if (!strcmp(argv[1], "readonly") && argc == 4)
+		run_readonly(argv[2]);
 	else if (!strcmp(argv[1], "gone") && argc == 4)
 		run_gone(argv[2]);
 	else if (!strcmp(argv[1], "two") && argc == 4)

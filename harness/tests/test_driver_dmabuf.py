@@ -41,6 +41,12 @@ def test_refused(guest: Guest) -> None:
     run_tap(guest, "gl-dmabuf refused")
 
 
+@pytest.mark.parametrize("strategy", ["sg", "hugetlb"])
+def test_what_may_only_be_read(guest: Guest, strategy: str) -> None:
+    """Exporting a lock for the card to read makes nobody a writer of its pages."""
+    run_tap(guest, f"gl-dmabuf readonly {strategy} 4")
+
+
 def test_export_behind_an_iommu(tmp_path: Path) -> None:
     with Guest(GuestConfig(ram_mib=512, iommu="intel"), tmp_path) as g:
         for strategy in ("coherent", "contig-range", "sg", "chunked"):

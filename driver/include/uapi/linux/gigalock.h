@@ -535,7 +535,8 @@ struct gigalock_eventfd {
  *	close() of this file the memory lives on until the dma-buf is gone
  *
  * Errors: ENOENT no such lock; EINVAL flags; EOPNOTSUPP a kernel without
- * dma-buf, or a lock that is itself an import; ENOMEM, EMFILE.
+ * dma-buf, or a lock that is itself an import; EACCES O_RDWR of the caller's
+ * memory that was locked with GIGALOCK_DIR_TO_CARD alone; ENOMEM, EMFILE.
  */
 struct gigalock_export {
 	__u32 size;
