@@ -94,13 +94,33 @@ static struct page *gl_blocks_one(const struct gl_blocks_want *want,
 	}
 }
 
-static int gl_blocks_why(const struct gl_blocks_want *want, u64 got,
+/*
+ * Was it for want of low memory? Where the page allocator has zones for it, all
+ * that came was low enough, and what is left tells. @highest: where the last block
+ * lay that was too high, or 0.
+ */
+static u64 gl_blocks_needed(const struct gl_blocks_want *want, u64 got, u64 highest)
+{
+	u64 end = PFN_PHYS(gl_ram_end_pfn());
+	u64 there = want->node == NUMA_NO_NODE ? gl_ram_available() :
+		    gl_node_free(want->node);
+
+	if (!highest && want->top < end && there >= want->bytes - got)
+		highest = end - 1;
+	return highest;
+}
+
+static int gl_blocks_why(const struct gl_blocks_want *want, u64 got, u64 highest,
 			 struct gl_fail *fail)
 {
 	if (fatal_signal_pending(current))
 		return gl_fail_set(fail, GIGALOCK_REASON_KILLED,
 				   GIGALOCK_STAGE_ALLOCATE, -EINTR, 0,
 				   want->bytes, got);
+	highest = gl_blocks_needed(want, got, highest);
+	if (highest)
+		return gl_fail_address(fail, GIGALOCK_STAGE_ALLOCATE, want->top,
+				       highest);
 	if (want->node != NUMA_NO_NODE)
 		return gl_fail_node(fail, GIGALOCK_STAGE_ALLOCATE, want->node,
 				    want->bytes);
@@ -114,13 +134,16 @@ static int gl_blocks_collect(const struct gl_blocks_want *want,
 {
 	unsigned int order = GL_MAX_PAGE_ORDER;
 	u64 left = want->bytes >> PAGE_SHIFT;
+	/* Pages since the last look, of whatever was taken: what lies too high, too. */
+	u64 unseen = GL_BLOCKS_LOOK;
 	LIST_HEAD(too_high);
-	u64 looked = U64_MAX;
+	u64 highest = 0;
 	int err = 0;
 
 	while (left) {
 		u64 got = want->bytes - (left << PAGE_SHIFT);
 		struct page *page;
+		u64 end;
 
 		cond_resched();
 		if (want->lock) {
@@ -131,8 +154,8 @@ static int gl_blocks_collect(const struct gl_blocks_want *want,
 			if (err)
 				break;
 		}
-		if (looked - left >= GL_BLOCKS_LOOK) {
-			looked = left;
+		if (unseen >= GL_BLOCKS_LOOK) {
+			unseen = 0;
 			if (si_mem_available() < GL_BLOCKS_RESERVE + GL_BLOCKS_LOOK) {
 				err = -ENOMEM;
 				break;
@@ -143,7 +166,10 @@ static int gl_blocks_collect(const struct gl_blocks_want *want,
 			err = -ENOMEM;
 			break;
 		}
-		if (page_to_phys(page) + (PAGE_SIZE << order) - 1 > want->top) {
+		unseen += 1ULL << order;
+		end = page_to_phys(page) + (PAGE_SIZE << order) - 1;
+		if (end > want->top) {
+			highest = end;
 			list_add(&page->lru, &too_high);
 			continue;
 		}
@@ -151,8 +177,11 @@ static int gl_blocks_collect(const struct gl_blocks_want *want,
 		left -= 1ULL << order;
 	}
 	gl_blocks_drop(&too_high);
-	if (err)
-		gl_blocks_why(want, want->bytes - (left << PAGE_SHIFT), fail);
+	if (err) {
+		/* A look at the clock may have noted its own reason. */
+		gl_blocks_why(want, want->bytes - (left << PAGE_SHIFT), highest, fail);
+		err = fail->err;
+	}
 	return err;
 }
 
