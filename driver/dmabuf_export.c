@@ -13,6 +13,7 @@
 #include <linux/file.h>
 #include <linux/iosys-map.h>
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -117,6 +118,7 @@ static int gl_export_fill(struct gl_lock *lock, struct gl_importer *importer)
 			err = gl_table_add(table, sg_page(s), s->offset, s->length);
 			if (err)
 				return err;
+			cond_resched();
 		}
 		return 0;
 	}
@@ -318,6 +320,9 @@ static int gl_export_pages(struct gl_lock *lock, u64 pages, struct page **array)
 		run = min(run, pages - page);
 		for (i = 0; i < run; i++)
 			array[page + i] = pfn_to_page(pfn + i);
+		cond_resched();
+		if (fatal_signal_pending(current))
+			return -EINTR;
 	}
 	return 0;
 }

@@ -67,6 +67,7 @@ struct gl_file;
 struct gl_lock;
 struct gl_mark;
 struct gl_queue;
+struct gl_table_mark;
 struct gl_xfer;
 
 /* ---- failures (failure.c) ---- */
@@ -465,6 +466,8 @@ struct gl_table {
 	u64 most;			/* bytes an entry may span */
 	u64 left;			/* of those, in the last one */
 	unsigned long next_pfn;		/* that would make the last one longer */
+	struct gl_table_mark *marks;	/* places in a long one, by page */
+	u32 nr_marks;
 	u64 bytes;
 	u64 kernel_bytes;		/* that the table itself takes */
 };

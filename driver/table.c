@@ -8,6 +8,7 @@
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/vmalloc.h>
 
 #include "compat.h"
 #include "gl.h"
@@ -112,23 +113,77 @@ int gl_table_why(u64 bytes, struct gl_table *table, int err, struct gl_fail *fai
 }
 
 /*
+ * Every page of a mapping is looked for by its number: every so many entries have
+ * a mark. Those of segments.c are of no use here, as an IOMMU makes other entries.
+ */
+#define GL_TABLE_MARK_EVERY	16
+
+struct gl_table_mark {
+	struct scatterlist *sg;
+	u64 page;
+};
+
+/* Marks for a finished table. Without them a search takes longer, nothing else. */
+static void gl_table_mark(struct gl_table *table)
+{
+	u32 most = (table->sgt.orig_nents - 1) / GL_TABLE_MARK_EVERY;
+	size_t bytes = array_size(most, sizeof(*table->marks));
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
+	struct scatterlist *s;
+	unsigned int i;
+	u64 page = 0;
+
+	if (!most)
+		return;
+	/* Never many pages in a row, as the table itself. */
+	table->marks = bytes > PAGE_SIZE ? __vmalloc(bytes, gfp) : kmalloc(bytes, gfp);
+	if (!table->marks)
+		return;
+	for_each_sgtable_sg(&table->sgt, s, i) {
+		if (i && i % GL_TABLE_MARK_EVERY == 0)
+			table->marks[table->nr_marks++] = (struct gl_table_mark){
+				.sg = s, .page = page,
+			};
+		page += PFN_UP(s->offset + s->length);
+	}
+	table->kernel_bytes += bytes > PAGE_SIZE ? PAGE_ALIGN(bytes) : bytes;
+}
+
+/* The last mark that isn't behind @page, or NULL: the beginning is nearer. */
+static struct gl_table_mark *gl_table_mark_before(struct gl_table *table, u64 page)
+{
+	u32 low = 0, high = table->nr_marks;
+
+	while (low < high) {
+		u32 middle = low + (high - low) / 2;
+
+		if (table->marks[middle].page <= page)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low ? &table->marks[low - 1] : NULL;
+}
+
+/*
  * Where page @page of the table's memory lies, for the CPU; *@run is how many
  * pages follow in a row, itself counted; 0 behind the end.
  */
 unsigned long gl_table_pfn(struct gl_table *table, u64 page, u64 *run)
 {
-	u64 chunk_page = 0;
-	struct scatterlist *s;
-	unsigned int i;
+	struct gl_table_mark *mark = gl_table_mark_before(table, page);
+	struct scatterlist *s = mark ? mark->sg : table->sgt.sgl;
 
-	for_each_sgtable_sg(&table->sgt, s, i) {
+	if (mark)
+		page -= mark->page;
+	for (; s; s = sg_next(s)) {
 		u64 pages = PFN_UP(s->offset + s->length);
 
-		if (page - chunk_page < pages) {
-			*run = pages - (page - chunk_page);
-			return page_to_pfn(sg_page(s)) + (page - chunk_page);
+		if (page < pages) {
+			*run = pages - page;
+			return page_to_pfn(sg_page(s)) + page;
 		}
-		chunk_page += pages;
+		page -= pages;
 	}
 	*run = 0;
 	return 0;
@@ -144,6 +199,7 @@ void gl_table_free(struct gl_table *table)
 		next = sg_is_chain(link) ? sg_chain_ptr(link) : NULL;
 		free_page((unsigned long)chunk);
 	}
+	kvfree(table->marks);
 	memset(table, 0, sizeof(*table));
 }
 
@@ -201,6 +257,7 @@ int gl_table_map(struct gl_lock *lock, struct gl_table *table,
 				      lock->dma_dir, 0);
 	if (err)
 		return gl_table_map_why(lock, table, err, fail);
+	gl_table_mark(table);
 	lock->sgt = &table->sgt;
 	lock->table_bytes = table->kernel_bytes;
 	return 0;

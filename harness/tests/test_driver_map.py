@@ -45,6 +45,11 @@ def test_mapping_behind_an_iommu(tmp_path: Path) -> None:
         assert g.unexpected_lines() == []
 
 
+def test_a_long_table_is_mapped_as_fast_at_its_end(guest: Guest) -> None:
+    """65536 entries: a page of the last quarter is found as soon as one of the first."""
+    run_tap(guest, "gl-map quarters 256")
+
+
 def test_huge_entries(tmp_path: Path) -> None:
     """From 6.12 on one entry maps 2 MiB: a GiB takes next to no page tables."""
     need_kernel("6.12")
