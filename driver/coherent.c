@@ -215,7 +215,8 @@ static int gl_coherent_why(struct gl_lock *lock, struct gl_fail *fail,
 				       at + lock->bytes - 1);
 	return gl_fail_set(fail, GIGALOCK_REASON_NO_FREE_BLOCK,
 			   GIGALOCK_STAGE_ALLOCATE, -ENOMEM, buddy, lock->bytes,
-			   gl_ram_free());
+			   lock->node == NUMA_NO_NODE ? gl_ram_free() :
+			   gl_node_free(lock->node));
 }
 
 static void gl_coherent_release(struct gl_lock *lock, struct gl_coherent *c)
