@@ -182,10 +182,7 @@ static int gl_coherent_iommu_why(struct gl_lock *lock, struct gl_fail *fail,
 		return gl_fail_set(fail, GIGALOCK_REASON_NO_MEMORY,
 				   GIGALOCK_STAGE_ALLOCATE, -ENOMEM, gl_ram_bytes(),
 				   lock->bytes, available);
-	gl_fail_set(fail, GIGALOCK_REASON_IOVA_SPACE, GIGALOCK_STAGE_DMA_MAP, -ENOMEM,
-		    lock->top, lock->bytes, 0);
-	fail->unit = GIGALOCK_UNIT_ADDRESS;
-	return -ENOMEM;
+	return gl_iommu_why(lock, -ENOMEM, true, fail);
 }
 
 /* It was NULL: @available and @cma_free were there just before. */

@@ -541,8 +541,9 @@ u64 gl_cma_bytes(void);
 u64 gl_cma_free(void);
 int gl_lock_check_node(struct gl_lock *lock, struct gl_fail *fail);
 
-/* ---- memory in one piece (run.c, contig_range.c, coherent.c) ---- */
+/* ---- memory in one piece (run.c, contig_range.c, coherent.c), an IOMMU's no (iommu.c) ---- */
 
+int gl_iommu_why(struct gl_lock *lock, int err, bool maybe_full, struct gl_fail *fail);
 int gl_run_clear(struct gl_lock *lock, unsigned long pfn, u64 bytes,
 		 struct gl_fail *fail);
 int gl_run_map(struct gl_lock *lock, unsigned long pfn, struct gl_fail *fail);

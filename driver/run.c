@@ -40,12 +40,8 @@ int gl_run_map_why(struct gl_lock *lock, u64 phys, int err, bool bounces,
 	size_t most = dma_max_mapping_size(gl_dev(lock->card));
 	u64 limit = gl_card_dma_limit(lock->card);
 
-	if (gl_card_translates(lock->card)) {
-		gl_fail_set(fail, GIGALOCK_REASON_IOVA_SPACE, GIGALOCK_STAGE_DMA_MAP,
-			    -ENOMEM, limit, lock->bytes, 0);
-		fail->unit = GIGALOCK_UNIT_ADDRESS;
-		return fail->err;
-	}
+	if (gl_card_translates(lock->card))
+		return gl_iommu_why(lock, err, true, fail);
 	if (bounces && lock->bytes > most)
 		return gl_fail_set(fail, GIGALOCK_REASON_SWIOTLB_SEGMENT,
 				   GIGALOCK_STAGE_DMA_MAP, err, most,

@@ -219,16 +219,8 @@ static int gl_table_map_why(struct gl_lock *lock, struct gl_table *table, int er
 		longest = max_t(u64, longest, s->length);
 		highest = max_t(u64, highest, sg_phys(s) + s->length - 1);
 	}
-	if (gl_card_translates(lock->card)) {
-		if (err != -ENOMEM)
-			return gl_fail_set(fail, GIGALOCK_REASON_DMA_MAP,
-					   GIGALOCK_STAGE_DMA_MAP, err, 0,
-					   lock->bytes, 0);
-		gl_fail_set(fail, GIGALOCK_REASON_IOVA_SPACE,
-			    GIGALOCK_STAGE_DMA_MAP, err, limit, lock->bytes, 0);
-		fail->unit = GIGALOCK_UNIT_ADDRESS;
-		return err;
-	}
+	if (gl_card_translates(lock->card))
+		return gl_iommu_why(lock, err, err == -ENOMEM, fail);
 	if (longest > most)
 		return gl_fail_set(fail, GIGALOCK_REASON_SWIOTLB_SEGMENT,
 				   GIGALOCK_STAGE_DMA_MAP, err, most, longest, most);

@@ -128,6 +128,25 @@ def test_bus_addresses_run_out(tmp_path: Path) -> None:
         assert g.unexpected_lines() == []
 
 
+def test_bus_addresses_run_out_for_pages(tmp_path: Path) -> None:
+    """The same for memory that is mapped once it is there, in many pieces or in one."""
+    with boot(tmp_path, 4096, iommu="intel", device="addr-width=32") as g:
+        for strategy, size in (("sg", GIB), ("contig-range", 512 * MIB)):
+            why = fails(g, strategy, size, keep=5)
+            assert why["held"] >= 1
+            assert why_of(why) == ("iova-space", errno.ENOMEM, "dma-map")
+            assert (why["limit"], why["request"], why["unit"]) == (2**32 - 1, size, "address")
+        assert g.unexpected_lines() == []
+
+
+def test_an_iommu_that_fails_with_addresses_left(tmp_path: Path) -> None:
+    """ENOMEM, though the card has 64 bits of addresses: something else ran out."""
+    with boot(tmp_path, 512, iommu="intel") as g:
+        assert g.run(f"echo 'map {errno.ENOMEM}' > {DEBUG}/gigalock0/inject").ok
+        assert why_of(fails(g, "sg", "8M")) == ("dma-map", errno.ENOMEM, "dma-map")
+        assert works(g, "sg", "8M")
+
+
 def test_pages_run_out_behind_an_iommu(tmp_path: Path) -> None:
     with boot(tmp_path, 2048, iommu="intel") as g:
         why = fails(g, "coherent", "1G", keep=2)
