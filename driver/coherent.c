@@ -63,27 +63,35 @@ static struct device *gl_stand_in(struct gl_card *card, u64 mask, int node)
  * report in words. No OOM killer either: it would end others before it ended
  * the caller.
  */
-static void *gl_coherent_call(struct device *dev, u64 bytes, dma_addr_t *addr,
-			      bool this_node)
+static void *gl_coherent_call(struct gl_lock *lock, struct device *dev,
+			      dma_addr_t *addr, bool account)
 {
 	gfp_t gfp = GFP_KERNEL | __GFP_NOWARN | __GFP_RETRY_MAYFAIL;
 
-	if (this_node)
+	if (lock->node != NUMA_NO_NODE)
 		gfp |= __GFP_THISNODE;
-	return dma_alloc_attrs(dev, bytes, addr, gfp, 0);
+	if (account)
+		gfp |= __GFP_ACCOUNT;
+	return dma_alloc_attrs(dev, lock->bytes, addr, gfp, 0);
 }
 
-static void *gl_coherent_alloc(struct gl_lock *lock, struct device *dev)
+/* The memory group of the caller pays; what a pool takes is everybody's. */
+static bool gl_coherent_accounted(struct gl_lock *lock)
 {
-	bool this_node = lock->node != NUMA_NO_NODE;
+	return lock->file;
+}
+
+static void *gl_coherent_alloc(struct gl_lock *lock, struct device *dev,
+			       dma_addr_t *addr, bool account)
+{
 	int was = dev_to_node(dev);
 	void *cpu;
 
-	if (!this_node || was == lock->node)
-		return gl_coherent_call(dev, lock->bytes, &lock->dma_addr, this_node);
+	if (lock->node == NUMA_NO_NODE || was == lock->node)
+		return gl_coherent_call(lock, dev, addr, account);
 	mutex_lock(&gl_coherent_node_mutex);
 	set_dev_node(dev, lock->node);
-	cpu = gl_coherent_call(dev, lock->bytes, &lock->dma_addr, true);
+	cpu = gl_coherent_call(lock, dev, addr, account);
 	set_dev_node(dev, was);
 	mutex_unlock(&gl_coherent_node_mutex);
 	return cpu;
@@ -124,6 +132,20 @@ static u64 gl_coherent_on_node(struct gl_lock *lock, void *cpu)
 	return at;
 }
 
+/* Would the same be had by somebody whom no memory group bounds? */
+static bool gl_coherent_bounded(struct gl_lock *lock, struct device *dev)
+{
+	dma_addr_t addr;
+	void *cpu;
+
+	if (!gl_coherent_accounted(lock))
+		return false;
+	cpu = gl_coherent_alloc(lock, dev, &addr, false);
+	if (cpu)
+		dma_free_attrs(dev, lock->bytes, cpu, addr, 0);
+	return cpu;
+}
+
 /*
  * Would the same be had without a bound on its address? Where it then lies, or
  * 0. Seconds for a gigabyte, but the one way to tell "too high" from "not free".
@@ -140,7 +162,7 @@ static u64 gl_coherent_above(struct gl_lock *lock)
 	dev = gl_stand_in(card, DMA_BIT_MASK(64), lock->node);
 	if (!dev)
 		return 0;
-	cpu = gl_coherent_call(dev, lock->bytes, &addr, lock->node != NUMA_NO_NODE);
+	cpu = gl_coherent_call(lock, dev, &addr, false);
 	if (cpu)
 		dma_free_attrs(dev, lock->bytes, cpu, addr, 0);
 	else
@@ -174,21 +196,14 @@ static int gl_coherent_cma_why(struct gl_lock *lock, struct gl_fail *fail,
 	return -ENOMEM;
 }
 
-static int gl_coherent_iommu_why(struct gl_lock *lock, struct gl_fail *fail,
-				 u64 available)
+/*
+ * It was NULL: @available and @cma_free were there just before. @dev: what it was
+ * asked for, or NULL when it was not asked.
+ */
+static int gl_coherent_why(struct gl_lock *lock, struct device *dev,
+			   struct gl_fail *fail, u64 available, u64 cma_free)
 {
-	/* All pages are got before the range of bus addresses is looked for. */
-	if (lock->bytes > available)
-		return gl_fail_set(fail, GIGALOCK_REASON_NO_MEMORY,
-				   GIGALOCK_STAGE_ALLOCATE, -ENOMEM, gl_ram_bytes(),
-				   lock->bytes, available);
-	return gl_iommu_why(lock, -ENOMEM, true, fail);
-}
-
-/* It was NULL: @available and @cma_free were there just before. */
-static int gl_coherent_why(struct gl_lock *lock, struct gl_fail *fail,
-			   u64 available, u64 cma_free)
-{
+	bool translates = gl_card_translates(lock->card);
 	u64 buddy = gl_buddy_max();
 	u64 cma = gl_cma_bytes();
 	u64 at;
@@ -198,14 +213,23 @@ static int gl_coherent_why(struct gl_lock *lock, struct gl_fail *fail,
 	if (lock->node != NUMA_NO_NODE && lock->bytes > gl_node_free(lock->node))
 		return gl_fail_node(fail, GIGALOCK_STAGE_ALLOCATE, lock->node,
 				    lock->bytes);
-	if (gl_card_translates(lock->card))
-		return gl_coherent_iommu_why(lock, fail, available);
-	if (lock->bytes > buddy && cma)
+	/* Behind an IOMMU all pages are got before the bus addresses. */
+	if (translates && lock->bytes > available)
+		return gl_fail_set(fail, GIGALOCK_REASON_NO_MEMORY,
+				   GIGALOCK_STAGE_ALLOCATE, -ENOMEM, gl_ram_bytes(),
+				   lock->bytes, available);
+	if (!translates && lock->bytes > buddy && cma)
 		return gl_coherent_cma_why(lock, fail, cma, cma_free);
-	if (lock->bytes > buddy)
+	if (!translates && lock->bytes > buddy)
 		return gl_fail_set(fail, GIGALOCK_REASON_BUDDY_LIMIT,
 				   GIGALOCK_STAGE_ALLOCATE, -ENOMEM, buddy,
 				   lock->bytes, buddy);
+	if (dev && gl_coherent_bounded(lock, dev))
+		return gl_fail_set(fail, GIGALOCK_REASON_NO_MEMORY,
+				   GIGALOCK_STAGE_ALLOCATE, -ENOMEM, gl_ram_bytes(),
+				   lock->bytes, available);
+	if (translates)
+		return gl_iommu_why(lock, -ENOMEM, true, fail);
 	at = gl_coherent_above(lock);
 	if (at)
 		return gl_fail_address(fail, GIGALOCK_STAGE_ALLOCATE, lock->top,
@@ -257,9 +281,11 @@ static int gl_coherent_get(struct gl_lock *lock, struct gl_coherent *c,
 		return gl_fail_set(fail, GIGALOCK_REASON_KILLED,
 				   GIGALOCK_STAGE_ALLOCATE, err, 0, lock->bytes, 0);
 	if (!err)
-		c->cpu = gl_coherent_alloc(lock, c->dev);
+		c->cpu = gl_coherent_alloc(lock, c->dev, &lock->dma_addr,
+					   gl_coherent_accounted(lock));
 	if (!c->cpu)
-		return gl_coherent_why(lock, fail, available, cma_free);
+		return gl_coherent_why(lock, err ? NULL : c->dev, fail, available,
+				       cma_free);
 	/* It can't be interrupted, so time may be up only now. */
 	err = gl_lock_give_up(lock, GIGALOCK_STAGE_ALLOCATE, lock->bytes, fail);
 	if (err)

@@ -5,6 +5,7 @@ user mapping, budgets."""
 from __future__ import annotations
 
 import errno
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from rawlock import (
     ENTRY_PER_PAGE,
     NO_USER_MAP,
     NODE,
+    REASONS,
     SMALL_TABLE,
     arguments,
     budgets,
@@ -253,6 +255,8 @@ def test_a_node_that_runs_out_of_blocks(nodes: Guest) -> None:
     why = fails(nodes, "coherent", "4M", flags=NODE, node=1, keep=128)
     assert (why["reason"], why["errno"]) == ("no-free-block", errno.ENOMEM)
     assert why["held"] > 64
+    # What is free of this node: the other one's would be far more.
+    assert why["available"] < 512 * MIB - why["held"] * 4 * MIB
     assert works(nodes, "coherent", "4M", flags=NODE, node=0)
 
 
@@ -260,6 +264,30 @@ def test_the_caller_s_memory_on_the_wrong_node(nodes: Guest) -> None:
     why = fails(nodes, "sg", "16M", flags=NODE, node=1)
     assert (why["reason"], why["stage"]) == ("node-memory", "pin")
     assert works(nodes, "sg", "16M", flags=NODE, node=0)
+
+
+# ---- memory groups -----------------------------------------------------------
+
+
+def test_the_caller_s_group_pays(guest: Guest) -> None:
+    """Blocks that coherent locks take count in the group of who asked for them."""
+    group = "/sys/fs/cgroup/few"
+    r = guest.run(
+        "echo +memory > /sys/fs/cgroup/cgroup.subtree_control &&"
+        f" mkdir {group} && echo 24M > {group}/memory.max"
+    )
+    assert r.ok, r.stderr
+    try:
+        words = arguments("coherent", "2M", {"keep": 40})
+        r = guest.run(f"echo $$ > {group}/cgroup.procs; exec {TESTS}/gl-lock {words}")
+        why = json.loads(r.stdout)
+        assert why["ok"] is False, why
+        assert (REASONS[why["reason"]], why["errno"]) == ("no-memory", errno.ENOMEM)
+        assert 4 <= why["held"] < 12
+        assert why["available"] > 100 * MIB  # the machine has it
+        assert works(guest, "coherent", "2M", keep=40)
+    finally:
+        guest.run(f"rmdir {group}")
 
 
 # ---- time --------------------------------------------------------------------
