@@ -296,7 +296,6 @@ const struct gl_strategy gl_strategy_chunked = {
 	.name = "chunked",
 	.number = GIGALOCK_STRATEGY_CHUNKED,
 	.page_sized = true,
-	.table = true,
 	.allocates = true,
 	.lock = gl_chunked_lock,
 	.detach = gl_table_unmap,

@@ -396,7 +396,6 @@ struct gl_strategy {
 	u32 number;
 	bool page_sized;		/* length must be whole pages */
 	bool user_memory;		/* needs user_addr, can't be mapped again */
-	bool table;			/* made of pieces: takes ENTRY_PER_PAGE */
 	bool allocates;			/* takes memory of the kernel's: a budget counts it */
 	bool zero_is_all;		/* 0 bytes: as many as there are */
 	int (*lock)(struct gl_lock *lock, const struct gigalock_lock *arg,

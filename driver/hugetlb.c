@@ -85,7 +85,6 @@ const struct gl_strategy gl_strategy_hugetlb = {
 	.name = "hugetlb",
 	.number = GIGALOCK_STRATEGY_HUGETLB,
 	.user_memory = true,
-	.table = true,
 	.lock = gl_hugetlb_lock,
 	.detach = gl_table_unmap,
 	.free = gl_pin_free,

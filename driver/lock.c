@@ -100,8 +100,6 @@ static int gl_lock_check_options(struct gl_card *card, const struct gl_strategy 
 {
 	u32 flags = GIGALOCK_LOCK_FLAGS;
 
-	if (!s->table)
-		flags &= ~GIGALOCK_LOCK_ENTRY_PER_PAGE;
 	/* Another driver's memory lies where it lies. */
 	if (s->number == GIGALOCK_STRATEGY_DMABUF)
 		flags &= ~GIGALOCK_LOCK_NODE;

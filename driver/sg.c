@@ -21,7 +21,6 @@ const struct gl_strategy gl_strategy_sg = {
 	.name = "sg",
 	.number = GIGALOCK_STRATEGY_SG,
 	.user_memory = true,
-	.table = true,
 	.lock = gl_sg_lock,
 	.detach = gl_table_unmap,
 	.free = gl_pin_free,

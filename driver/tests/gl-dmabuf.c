@@ -132,6 +132,12 @@ static void run_export(const char *strategy)
 	through(lock.id, imported.id, mem, "the card reads the lock and writes the import");
 	through(imported.id, lock.id, mem, "and the other way round");
 	fails(try_export(imported.id, O_RDWR, &again), EOPNOTSUPP, "EXPORT of an import");
+	part = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_DMABUF, .fd = fd,
+				       .flags = GIGALOCK_LOCK_ENTRY_PER_PAGE };
+	do_lock(&part);
+	is(part.segments, bytes / PAGE, "with an entry a page, as many pieces as pages");
+	is(part.longest_segment, PAGE, "of that length");
+	do_unlock(part.id);
 
 	again = export(lock.id);
 	ok(again != fd, "it can be exported twice");
@@ -255,9 +261,6 @@ static void run_refused(void)
 	refused(fd, bytes + PAGE, EINVAL, GIGALOCK_REASON_BAD_SIZE, "more than there is");
 	is(card_why.limit, bytes, "  with what there is");
 	refused(fd, bytes - 1, EINVAL, GIGALOCK_REASON_BAD_SIZE, "less than whole pages");
-	l = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_DMABUF, .fd = fd,
-				    .flags = GIGALOCK_LOCK_ENTRY_PER_PAGE };
-	fails(try_lock(&l), EINVAL, "an entry per page is not ours to ask for");
 	l = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_DMABUF, .fd = fd,
 				    .user_addr = PAGE };
 	fails(try_lock(&l), EINVAL, "an address is not ours to give");

@@ -334,6 +334,37 @@ static void test_operations(void)
 	munmap((void *)q.ring, q.c.ring_bytes);
 }
 
+/* A lock in one piece: with an entry a page it takes a descriptor a page. */
+static void test_pieces_of_one(uint32_t strategy, const char *name)
+{
+	struct gigalock_lock l = { .size = sizeof(l), .strategy = strategy,
+				   .direction = GIGALOCK_DIR_BOTH, .bytes = 64 * page };
+	struct gigalock_queue_entry e;
+	struct gigalock_completion c;
+	struct queue q;
+
+	for (int cut = card_info.max_xfer_bytes < l.bytes; cut < 2; cut++) {
+		l.flags = cut ? GIGALOCK_LOCK_ENTRY_PER_PAGE : 0;
+		if (ioctl(card, GIGALOCK_IOC_LOCK, &l))
+			bail("LOCK by %s", name);
+		ok(l.segments == (cut ? 64 : 1), "%s, flags %u: %u pieces", name, l.flags,
+		   l.segments);
+		queue_make(&q, 16, 0);
+		e = move_of(&l, TO, 0, 17 * page);
+		if (cut) {
+			fails(queue_put(&q, &e, 1), E2BIG, "  17 pages into a ring of 16");
+			is(q.why.available, 16 * page, "  how much would go");
+			e = move_of(&l, TO, 0, 16 * page);
+		}
+		is(queue_put(&q, &e, 1), 1, "  what fits goes");
+		queue_next(&q, &c);
+		is(c.bytes, cut ? 16 * page : 17 * page, "  all of it");
+		queue_destroy(&q);
+		munmap((void *)q.ring, q.c.ring_bytes);
+		do_unlock(l.id);
+	}
+}
+
 /* Pieces: more than the ring has places can't go; as many as it has can. */
 static void test_pieces(void)
 {
@@ -582,6 +613,8 @@ int main(int argc, char **argv)
 	test_moves(GIGALOCK_QUEUE_IRQ);
 	test_operations();
 	test_pieces();
+	test_pieces_of_one(GIGALOCK_STRATEGY_COHERENT, "coherent");
+	test_pieces_of_one(GIGALOCK_STRATEGY_CONTIG_RANGE, "contig-range");
 	test_books();
 	test_others();
 	if (all) {

@@ -70,6 +70,8 @@ def test_segments_that_an_iommu_has_merged(tmp_path: Path) -> None:
         got = works(g, "sg", 4 * PAGE, max_segment=3 * PAGE, align=100)
         assert (got["segments"], got["longest"]) == (2, 3 * PAGE - 100)
         assert works(g, "sg", "4M", flags=ENTRY_PER_PAGE, align=100)["segments"] == 1025
+        for strategy in OWN:
+            assert works(g, strategy, "8M", flags=ENTRY_PER_PAGE)["segments"] == 2048
         assert works(g, "coherent", "4M", max_segment="64K")["segments"] == 64
         why = fails(g, "sg", "1M", flags=SMALL_TABLE, max_segment=PAGE, align=100)
         assert (why["reason"], why["request"], why["limit"]) == ("too-many-segments", 257, 256)
@@ -108,12 +110,12 @@ def test_small_table_of_a_run(guest: Guest) -> None:
 
 
 def test_an_entry_a_page(guest: Guest) -> None:
-    for strategy in ("sg", "chunked"):
+    for strategy in (*OWN, "sg"):
         got = works(guest, strategy, "4M", flags=ENTRY_PER_PAGE)
         assert (got["segments"], got["longest"]) == (1024, PAGE)
-    # There are no neighbours to keep apart in one piece.
-    why = fails(guest, "contig-range", "4M", flags=ENTRY_PER_PAGE)
-    assert (why["reason"], why["request"]) == ("bad-argument", ENTRY_PER_PAGE)
+    # A longest segment beside it says nothing more.
+    got = works(guest, "contig-range", 64 * MIB + PAGE, flags=ENTRY_PER_PAGE, max_segment="1M")
+    assert (got["segments"], got["longest"]) == (16385, PAGE)
 
 
 def test_no_user_map(guest: Guest) -> None:

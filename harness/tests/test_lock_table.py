@@ -61,14 +61,19 @@ def test_longest_segment(guest: Guest, strategy: str) -> None:
 
 @pytest.mark.parametrize("strategy", BACKED)
 def test_an_entry_a_page(guest: Guest, strategy: str) -> None:
-    """Of what is one piece by nature no neighbours can be kept apart; it can be cut."""
-    if strategy in ("sg", "hugetlb", "chunked"):
-        got = works(guest, strategy, "4M", flags=ENTRY_PER_PAGE)
-    else:
-        why = fails(guest, strategy, "4M", flags=ENTRY_PER_PAGE)
-        assert why_of(why) == ("bad-argument", errno.EINVAL, "arguments")
-        got = works(guest, strategy, "4M", max_segment=PAGE)
+    """As many pieces as pages, and a table only for what has one; 256 of them are a small one."""
+    got = works(guest, strategy, "4M", flags=ENTRY_PER_PAGE)
     assert (got["segments"], got["longest"]) == (1024, PAGE)
+    merged = works(guest, strategy, "4M")["table_bytes"]
+    if strategy in ("hugetlb", "chunked"):
+        assert got["table_bytes"] > merged + 1000 * 32
+    elif strategy != "sg":  # whose pages may all be apart anyway
+        assert got["table_bytes"] == merged
+    small = ENTRY_PER_PAGE | SMALL_TABLE
+    assert works(guest, strategy, "1M", flags=small)["segments"] == 256
+    why = fails(guest, strategy, MIB + PAGE, flags=small)
+    assert why_of(why) == ("too-many-segments", errno.E2BIG, "table")
+    assert (why["limit"], why["request"], why["available"]) == (256, 257, 256)
 
 
 @pytest.mark.parametrize("strategy", BACKED)

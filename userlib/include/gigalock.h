@@ -275,8 +275,8 @@ typedef void (*glk_tried_fn)(const struct glk_try *attempt, void *arg);
 #define GLK_LOCK_HUGEPAGE	2u /* sg: ask for huge pages (MADV_HUGEPAGE) */
 #define GLK_LOCK_NO_USER_MAP	4u /* nor into any other: the kernel needs no
 				    * page-table entries for it. Implies NO_MAP */
-#define GLK_LOCK_ENTRY_PER_PAGE	8u /* sg, hugetlb, chunked: a piece a page,
-				    * neighbours aren't merged */
+#define GLK_LOCK_ENTRY_PER_PAGE	8u /* a piece a page: neighbours aren't merged,
+				    * and what lies in a row is cut */
 #define GLK_LOCK_SMALL_TABLE	16u /* at most GIGALOCK_SMALL_TABLE_ENTRIES
 				     * pieces */
 #define GLK_LOCK_NODE		32u /* memory of NUMA node @node only. What the

@@ -60,6 +60,8 @@ def test_options_reach_the_kernel(guest: Guest) -> None:
     said = tool(guest, "lock --size 1M --strategy sg --entry-per-page")
     assert said["segments"] == 256 and said["longest_segment"] == 4096
     assert said["backing"] == "pages" and said["table_bytes"] > 0
+    said = tool(guest, "lock --size 64M --entry-per-page")
+    assert said["strategy"] == "contig-range" and said["segments"] == 16384
     said = tool(guest, "lock --size 2M --strategy sg --entry-per-page --small-table", 1)
     assert said["failure"]["reason"] == "too-many-segments"
     said = tool(guest, "lock --size 1M --strategy contig-range --max-segment 64K")
@@ -157,9 +159,9 @@ def test_reserved(tmp_path: Path) -> None:
         assert tool(guest, "lock --size 16M --strategy reserved --region 1")["ok"] is True
         said = tool(guest, "lock --size 1M --strategy reserved --region 2", 1)
         assert said["failure"]["reason"] == "reserved-missing" and said["failure"]["limit"] == 2
-        # Auto finds it, after what is free for all.
-        said = tool(guest, "lock --size 64M --entry-per-page")
-        assert said["strategy"] == "chunked"
+        said = tool(guest, "xfer --size 64M --strategy reserved --entry-per-page")
+        assert said["verified"] is True
+        assert said["segments"] == 16384 and said["longest_segment"] == 4096
         held = "--size 40M --strategy reserved"
         said = tool_while(guest, held, 1, "lock --size 40M --strategy reserved", 1)
         assert said["failure"]["reason"] == "reserved-busy"

@@ -232,7 +232,7 @@ const struct command command_doctor = {
 	"      --pci B:D.F      the device, when it is not a gigalock card\n"
 	"      --max-segment S  the longest piece that the device takes\n"
 	"      --small-table    a table of 256 entries\n"
-	"      --entry-per-page neighbouring pages aren't merged\n"
+	"      --entry-per-page a piece a page, neighbours aren't merged\n"
 	"      --no-map         the buffer is not mapped into a process\n"
 	"      --direction D    to-card, from-card, both (the default)\n"
 	"      --node N         memory of this NUMA node only\n"

@@ -92,7 +92,7 @@ struct lock_choice {
 	"      --node N         memory of that NUMA node only\n" \
 	"      --max-segment S  no piece is longer\n" \
 	"      --lock-timeout SEC  the kernel gives up after that long (never)\n" \
-	"      --entry-per-page sg, hugetlb, chunked: a piece a page, none merged\n" \
+	"      --entry-per-page a piece a page, neighbours aren't merged\n" \
 	"      --small-table    256 pieces and no more\n" \
 	"      --no-map         never map it into a process\n" \
 	"      --region N       reserved: number of the region (0)\n" \

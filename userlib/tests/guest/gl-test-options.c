@@ -130,10 +130,16 @@ static void a_piece_a_page(void)
 	round_trip(got, 0, 4 * MIB, 0);
 	EQUAL(glk_lock_free(got), 0);
 	EQUAL(glk_lock_free(merged), 0);
-	/* of what is in one piece by nature there is none */
-	o.strategy = COHERENT;
-	o.flags = GLK_LOCK_ENTRY_PER_PAGE;
-	no_lock(card, o, EINVAL, GIGALOCK_REASON_BAD_ARGUMENT);
+	/* and of what is in one piece by nature */
+	for (uint32_t s = COHERENT; s <= CONTIG_RANGE; s++) {
+		o.strategy = s;
+		o.flags = GLK_LOCK_ENTRY_PER_PAGE;
+		got = lock(card, o);
+		EQUAL(glk_lock_segments(got), 4 * MIB / PAGE);
+		EQUAL(glk_lock_longest_segment(got), PAGE);
+		round_trip(got, 1, 4 * MIB - 1, 0);
+		EQUAL(glk_lock_free(got), 0);
+	}
 }
 
 static void small_table(void)

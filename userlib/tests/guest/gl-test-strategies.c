@@ -207,6 +207,26 @@ static bool was_tried(uint32_t strategy)
 	return false;
 }
 
+/* What auto finds, page by page; or when no range can be had, nor what comes before. */
+static uint32_t auto_lock(struct glk_card *card, struct glk_lock_options *o, bool no_range)
+{
+	struct glk_lock *lock;
+	uint32_t strategy;
+
+	if (no_range) {
+		FILE *file = fopen("/sys/kernel/debug/gigalock/gigalock0/inject", "we");
+
+		/* The first to ask is coherent, which fails by itself. */
+		CHECK(file && fprintf(file, "alloc %d 1", EIO) > 0 && !fclose(file));
+	}
+	try_count = 0;
+	EQUAL(glk_lock_new(card, o, &lock, NULL), 0);
+	strategy = glk_lock_strategy(lock);
+	EQUAL(glk_lock_segments(lock), o->bytes / PAGE);
+	EQUAL(glk_lock_free(lock), 0);
+	return strategy;
+}
+
 /* Huge pages count only when there are enough; what was never loaded, never. */
 static void auto_tries_what_there_is(void)
 {
@@ -227,19 +247,15 @@ static void auto_tries_what_there_is(void)
 	CHECK(!was_tried(GIGALOCK_STRATEGY_RESERVED));
 	CHECK(!was_tried(GIGALOCK_STRATEGY_POOL));
 	CHECK(!was_tried(GIGALOCK_STRATEGY_DMABUF));
-	/* Pages one by one, which those in one piece can't: the next in order. */
-	try_count = 0;
+	/* Pages one by one: no strategy is left out for that. */
 	o.bytes = 64 * MIB;
 	o.flags = GLK_LOCK_ENTRY_PER_PAGE;
-	EQUAL(glk_lock_new(card, &o, &lock, NULL), 0);
-	EQUAL(glk_lock_strategy(lock), HUGETLB);
-	EQUAL(glk_lock_segments(lock), 64 * MIB / PAGE);
-	EQUAL(glk_lock_free(lock), 0);
+	EQUAL(auto_lock(card, &o, 0), GIGALOCK_STRATEGY_CONTIG_RANGE);
+	/* When there is no range, the next in order. */
+	EQUAL(auto_lock(card, &o, 1), HUGETLB);
 	set_aside(0);
-	try_count = 0;
-	EQUAL(glk_lock_new(card, &o, &lock, NULL), 0);
-	EQUAL(glk_lock_strategy(lock), CHUNKED);
-	EQUAL(glk_lock_free(lock), 0);
+	EQUAL(auto_lock(card, &o, 1), CHUNKED);
+	CHECK(!was_tried(HUGETLB));
 }
 
 static void most_huge_pages(void)

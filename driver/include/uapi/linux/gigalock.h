@@ -210,8 +210,8 @@ struct gigalock_info {
 #define GIGALOCK_DIR_BOTH	3
 
 #define GIGALOCK_LOCK_NO_USER_MAP	1	/* never mapped into a process */
-#define GIGALOCK_LOCK_ENTRY_PER_PAGE	2	/* SG, HUGETLB, CHUNKED: one table */
-						/* entry a page, neighbours aren't merged */
+#define GIGALOCK_LOCK_ENTRY_PER_PAGE	2	/* a piece a page: neighbours aren't */
+						/* merged, and what lies in a row is cut */
 #define GIGALOCK_LOCK_SMALL_TABLE	4	/* GIGALOCK_SMALL_TABLE_ENTRIES entries */
 						/* and no more, as of a driver without */
 						/* large-buffer handling */
