@@ -132,8 +132,12 @@ static int gl_card_start(struct gl_card *card)
 			card->addr_width);
 		return err;
 	}
-	/* The card takes any length; PCI's default of 64 KiB would cut it up. */
+	/*
+	 * The card takes any length, and may cross any address: its own boundary, if
+	 * it has one, is kept by descriptors. PCI's defaults are 64 KiB and 4 GiB.
+	 */
 	dma_set_max_seg_size(&pdev->dev, UINT_MAX);
+	dma_set_seg_boundary(&pdev->dev, ULONG_MAX);
 	/* Who had it before, a kernel that crashed for one, may have left it running. */
 	writel(GL_BIT(GL_CTRL_RESET), card->regs + GL_REG_CTRL);
 	err = readl_poll_timeout(card->regs + GL_REG_STATUS, status,
