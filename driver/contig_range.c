@@ -67,13 +67,16 @@ static int gl_contig_take(struct gl_lock *lock, const struct gl_span *span,
 
 	if (err)
 		return err;
-	/* Holes: alloc_contig_range() expects every section to be online. */
+	/*
+	 * Holes: alloc_contig_range() expects every section to be online, and all
+	 * of it in one zone, also what lies between the ends. No block of pages is
+	 * of two; those at the ends may be a part of one.
+	 */
 	for (pfn = start; pfn < start + pages; pfn += pageblock_nr_pages)
-		if (!pfn_to_online_page(pfn))
+		if (!pfn_to_online_page(pfn) ||
+		    page_zone(pfn_to_page(pfn)) != page_zone(pfn_to_page(start)))
 			return -EBUSY;
-	/* ... and both ends in one zone. */
-	if (page_zone(pfn_to_page(start)) !=
-	    page_zone(pfn_to_page(start + pages - 1)))
+	if (page_zone(pfn_to_page(start + pages - 1)) != page_zone(pfn_to_page(start)))
 		return -EBUSY;
 	/* A zone is of one node, though between its ends others may lie. */
 	if (span->node != NUMA_NO_NODE && pfn_to_nid(start) != span->node)
