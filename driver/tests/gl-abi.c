@@ -232,6 +232,18 @@ static void test_sizes(const struct call *c)
 
 	memset(big, 0, sizeof(big));
 	fill_valid(c, big);
+	*size = page;
+	snprintf(what, sizeof(what), "%s of a page, zeroes behind", c->name);
+	fails(call(c, big), valid_errno(c), what);
+	if (!valid_errno(c))
+		tidy(c, big);
+	fill_valid(c, big);
+	*size = page + 1;
+	snprintf(what, sizeof(what), "%s of more than a page, zeroes behind", c->name);
+	fails(call(c, big), E2BIG, what);
+
+	memset(big, 0, sizeof(big));
+	fill_valid(c, big);
 	*size = c->size + 64;
 	big[c->size + 63] = 1;
 	snprintf(what, sizeof(what), "%s longer, a byte set behind", c->name);

@@ -15,7 +15,8 @@
  *   ENOTTY  no such call
  *   EINVAL  size below the smallest the call accepts, unknown flag,
  *           reserved field not 0, or a value out of the documented range
- *   E2BIG   size is larger than known and a byte beyond it is not 0
+ *   E2BIG   size is larger than known and a byte beyond it is not 0; or above a
+ *           page (4096), whatever the bytes are
  *   EFAULT  the struct itself can't be read or written
  *   ENODEV  the card is gone; only close() still works
  */
