@@ -22,12 +22,17 @@
 #define UPTO(type, field) \
 	(offsetof(struct type, field) + sizeof(((struct type *)0)->field))
 #define FIELD(type, field) \
-	{ #field, offsetof(struct type, field), sizeof(((struct type *)0)->field) }
+	{ .name = #field, .offset = offsetof(struct type, field), \
+	  .size = sizeof(((struct type *)0)->field) }
+/* With those that exist. */
+#define FLAGS(type, bits) \
+	{ .name = "flags", .offset = offsetof(struct type, flags), .size = 4, .known = (bits) }
 
 struct field {
 	const char *name;
 	size_t offset;
 	size_t size;
+	uint32_t known;
 };
 
 struct call {
@@ -49,10 +54,11 @@ static const struct call calls[] = {
 	    FIELD(gigalock_lock, region), FIELD(gigalock_lock, user_addr) } },
 	{ "UNLOCK", GIGALOCK_IOC_UNLOCK, sizeof(struct gigalock_unlock), sizeof(struct gigalock_unlock), { } },
 	{ "SYNC", GIGALOCK_IOC_SYNC, sizeof(struct gigalock_sync), sizeof(struct gigalock_sync),
-	  { FIELD(gigalock_sync, flags), FIELD(gigalock_sync, reserved),
+	  { FLAGS(gigalock_sync, GIGALOCK_SYNC_FOR_DEVICE | GIGALOCK_SYNC_FOR_CPU),
+	    FIELD(gigalock_sync, reserved),
 	    FIELD(gigalock_sync, offset), FIELD(gigalock_sync, length) } },
 	{ "SUBMIT", GIGALOCK_IOC_SUBMIT, sizeof(struct gigalock_submit), UPTO(gigalock_submit, op),
-	  { FIELD(gigalock_submit, flags), FIELD(gigalock_submit, reserved),
+	  { FLAGS(gigalock_submit, GIGALOCK_XFER_FLAGS), FIELD(gigalock_submit, reserved),
 	    FIELD(gigalock_submit, direction), FIELD(gigalock_submit, op),
 	    FIELD(gigalock_submit, pattern) } },
 	{ "WAIT", GIGALOCK_IOC_WAIT, sizeof(struct gigalock_wait), sizeof(struct gigalock_wait),
@@ -65,12 +71,12 @@ static const struct call calls[] = {
 	{ "EVENTFD", GIGALOCK_IOC_EVENTFD, sizeof(struct gigalock_eventfd), sizeof(struct gigalock_eventfd),
 	  { FIELD(gigalock_eventfd, flags), FIELD(gigalock_eventfd, reserved) } },
 	{ "EXPORT", GIGALOCK_IOC_EXPORT, sizeof(struct gigalock_export), sizeof(struct gigalock_export),
-	  { FIELD(gigalock_export, flags) } },
+	  { FLAGS(gigalock_export, O_CLOEXEC | O_RDWR) } },
 	{ "LOCK_STATS", GIGALOCK_IOC_LOCK_STATS, sizeof(struct gigalock_lock_stats),
 	  sizeof(struct gigalock_lock_stats), { } },
 	{ "QUEUE_CREATE", GIGALOCK_IOC_QUEUE_CREATE, sizeof(struct gigalock_queue_create),
 	  sizeof(struct gigalock_queue_create),
-	  { FIELD(gigalock_queue_create, flags), FIELD(gigalock_queue_create, entries),
+	  { FLAGS(gigalock_queue_create, GIGALOCK_QUEUE_IRQ), FIELD(gigalock_queue_create, entries),
 	    FIELD(gigalock_queue_create, reserved) } },
 	{ "QUEUE_SUBMIT", GIGALOCK_IOC_QUEUE_SUBMIT, sizeof(struct gigalock_queue_submit),
 	  sizeof(struct gigalock_queue_submit),
@@ -295,6 +301,38 @@ static void test_strict(const struct call *c)
 	}
 }
 
+/* Each bit by itself, of flags and of what is reserved. LOCK: test_lock_flags(). */
+static void test_bits(const struct call *c)
+{
+	uint8_t arg[512] __attribute__((aligned(8)));
+
+	for (size_t i = 0; i < sizeof(c->strict) / sizeof(c->strict[0]) &&
+	     c->strict[i].name && c->cmd != GIGALOCK_IOC_LOCK; i++) {
+		const struct field *f = &c->strict[i];
+		bool flags = !strcmp(f->name, "flags");
+		uint32_t taken = 0;
+
+		if (!flags && strcmp(f->name, "reserved"))
+			continue;
+		for (unsigned int bit = 0; bit < 32; bit++) {
+			uint32_t *word = (uint32_t *)(arg + f->offset);
+
+			if (f->known >> bit & 1)
+				continue;
+			fill_valid(c, arg);
+			*word |= 1u << bit;
+			if (!call(c, arg))
+				tidy(c, arg);
+			if (errno != EINVAL)
+				taken |= 1u << bit;
+		}
+		is(taken, 0, flags ? "each unknown flag is refused" :
+				     "each bit of what is reserved is refused");
+		if (taken)
+			printf("#   of %s\n", c->name);
+	}
+}
+
 static void test_pointers(const struct call *c)
 {
 	char what[96];
@@ -470,6 +508,7 @@ int main(int argc, char **argv)
 		test_sizes(&calls[i]);
 		test_edge(&calls[i]);
 		test_strict(&calls[i]);
+		test_bits(&calls[i]);
 		test_pointers(&calls[i]);
 	}
 	test_unknown();

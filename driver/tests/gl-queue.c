@@ -146,6 +146,7 @@ static void test_refusals(void)
 	struct gigalock_queue_entry e[3] = { good, good, good };
 	struct gigalock_lock one_way;
 	struct gigalock_completion c;
+	uint32_t taken = 0;
 	struct queue q;
 	void *p = lock_map(&one_way, GIGALOCK_STRATEGY_COHERENT, TO, page);
 	struct wrong wrong[] = {
@@ -197,6 +198,17 @@ static void test_refusals(void)
 		queue_next(&q, &c);
 	}
 	is(q.seen, sizeof(wrong) / sizeof(wrong[0]), "the good ones before them were done");
+	for (unsigned int bit = 0; bit < 32; bit++) {
+		e[0] = e[1] = good;
+		e[0].flags = 1u << bit;
+		e[1].reserved = 1u << bit;
+		if (!(e[0].flags & GIGALOCK_XFER_FLAGS) &&
+		    (queue_put(&q, &e[0], 1) >= 0 || errno != EINVAL))
+			taken |= 1u << bit;
+		if (queue_put(&q, &e[1], 1) >= 0 || errno != EINVAL)
+			taken |= 1u << bit;
+	}
+	is(taken, 0, "each unknown flag and each reserved bit by itself is refused");
 	usleep(20000);
 	ok(!queue_look(&q, &c), "and nothing else was");
 	queue_destroy(&q);
