@@ -223,7 +223,7 @@ int gl_blocks_alloc(struct gl_blocks *blocks, const struct gl_blocks_want *want,
 			u64 kept = (blocks->table.bytes - before) >> PAGE_SHIFT;
 
 			gl_pages_free(page_to_pfn(page) + kept, BIT(order) - kept);
-			gl_table_why(want->bytes, &blocks->table, err, fail);
+			err = gl_table_why(want->bytes, &blocks->table, err, fail);
 			gl_blocks_drop(&list);
 			gl_blocks_free(blocks);
 			return err;

@@ -7,6 +7,7 @@
  * more than one page in a piece; the bytes taken are counted.
  */
 #include <linux/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -108,6 +109,11 @@ int gl_table_why(u64 bytes, struct gl_table *table, int err, struct gl_fail *fai
 		fail->unit = GIGALOCK_UNIT_COUNT;
 		return err;
 	}
+	/* Charged to a memory group, it may be what has the caller killed. */
+	if (fatal_signal_pending(current))
+		return gl_fail_set(fail, GIGALOCK_REASON_KILLED,
+				   GIGALOCK_STAGE_TABLE, -EINTR, 0, bytes,
+				   table->bytes);
 	return gl_fail_set(fail, GIGALOCK_REASON_KERNEL_METADATA,
 			   GIGALOCK_STAGE_TABLE, err, 0, bytes, table->bytes);
 }

@@ -83,6 +83,22 @@ static uint64_t blocks_for(const uint64_t count[ORDERS], uint64_t bytes)
 	return pages ? 0 : used;
 }
 
+/* Free it is, but pages that can't be moved lie in between. */
+static void test_in_a_row(uint64_t bytes)
+{
+	struct gigalock_lock l = { .strategy = GIGALOCK_STRATEGY_CONTIG_RANGE, .bytes = bytes };
+
+	fails(try_lock(&l), EBUSY, "as much in a row is nowhere");
+	is(card_why.reason, GIGALOCK_REASON_NO_FREE_RANGE, "  for its reason");
+	is(card_why.stage, GIGALOCK_STAGE_ALLOCATE, "  while allocating");
+	is(card_why.request, bytes, "  with what was asked for");
+	ok(card_why.available && card_why.available < bytes && card_why.available == card_why.limit,
+	   "  and the longest there is: %llu", (unsigned long long)card_why.available);
+	l.bytes = card_why.available;
+	fails(try_lock(&l), 0, "which can be had");
+	do_unlock(l.id);
+}
+
 static void test_too_much(void)
 {
 	struct gigalock_lock l = { .strategy = GIGALOCK_STRATEGY_CHUNKED };
@@ -156,6 +172,7 @@ int main(int argc, char **argv)
 		l.flags = GIGALOCK_LOCK_SMALL_TABLE;
 		fails(try_lock(&l), E2BIG, "a table of 256 entries is too small for it");
 		is(card_why.reason, GIGALOCK_REASON_TOO_MANY_SEGMENTS, "  for its reason");
+		test_in_a_row(l.bytes);
 	}
 	test_too_much();
 	return tap_done();

@@ -8,16 +8,25 @@ the reason; everywhere else the machine is made so that the lock fails by itself
 from __future__ import annotations
 
 import errno
+import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
-from gigalock_harness.inguest import tool
+from gigalock_harness.inguest import TESTS, tool
+from rawlock import arguments, works
 
-GIB = 2**30
+MIB, GIB = 2**20, 2**30
 LOW_HALF = ["-machine", "max-ram-below-4g=512M"]
+# What the kernel says of it when gl-lock is what it kills.
+KILLED = [
+    r"gl-lock invoked oom-killer",
+    r"oom-kill:.*task=gl-lock,",
+    r"(Memory cgroup out|Out) of memory: Killed process \d+ \(gl-lock\)",
+]
 INJECT = "/sys/kernel/debug/gigalock/gigalock0/inject"
 
 
@@ -30,6 +39,7 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
                 allowed=[
                     r"not enough memory for the allocation",
                     r"no enough memory for the allocation",
+                    *KILLED,
                 ]
             )
             == []
@@ -232,6 +242,69 @@ def test_killed_and_read_by_another_process(tmp_path: Path) -> None:
         assert (log[-1]["reason"], log[-1]["stage"]) == ("killed", "pin")
         assert 0 < log[-1]["available"] < size << 20
         assert "Out of memory: Killed process" in g.console() + g.run("dmesg").stdout
+
+
+def lock_and_die(g: Guest, size: str, prefix: str = "") -> dict[str, Any]:
+    """A lock of whose caller nothing is left but what the card remembers."""
+    failures = tool(g, "failures")["failures"]
+    seen = failures[-1]["seq"] if failures else 0
+    words = arguments("sg", size, {})
+    r = g.run(
+        f"echo 1000 > /proc/self/oom_score_adj; {prefix} exec {TESTS}/gl-lock {words}", timeout=120
+    )
+    assert r.signal == signal.SIGKILL or r.code == 128 + signal.SIGKILL, r
+    (why,) = tool(g, f"failures --since {seen}")["failures"]
+    assert (why["reason"], why["errno"], why["comm"]) == ("killed", errno.EINTR, "gl-lock")
+    # Killed for a page of its memory, or for one of the table's.
+    assert why["stage"] in ("pin", "table")
+    assert 0 < why["available"] < why["request"]
+    return why
+
+
+def available(g: Guest) -> int:
+    """Bytes that the machine has for who asks."""
+    return int(g.run("awk '/^MemAvailable/ { print $2 }' /proc/meminfo").stdout) << 10
+
+
+def test_killed_within_its_memory_group(guest: Guest) -> None:
+    """Cause 13: the machine has plenty, the caller's group may have 64 MiB."""
+    group = "/sys/fs/cgroup/small"
+    r = guest.run(
+        "echo +memory > /sys/fs/cgroup/cgroup.subtree_control &&"
+        f" mkdir {group} && echo 64M > {group}/memory.max"
+    )
+    assert r.ok, r.stderr
+    try:
+        assert available(guest) > 400 * MIB
+        why = lock_and_die(guest, "200M", f"echo $$ > {group}/cgroup.procs;")
+        assert 32 * MIB < why["available"] < 64 * MIB
+        events = guest.run(f"cat {group}/memory.events").stdout
+        assert re.search(r"^oom_kill [1-9]", events, re.M), events
+        assert works(guest, "sg", "200M")
+    finally:
+        guest.run(f"rmdir {group}")
+
+
+def test_killed_while_others_have_the_memory(guest: Guest) -> None:
+    """Cause 11: RAM is large enough, but files in memory have too much of it."""
+    try:
+        assert guest.run(f"{TESTS}/gl-prepare leave-free {200 * MIB}", timeout=60).ok
+        lock_and_die(guest, "320M")
+    finally:
+        guest.run(f"{TESTS}/gl-prepare free")
+    assert works(guest, "sg", "320M")
+
+
+def test_killed_with_movable_memory_free(tmp_path: Path) -> None:
+    """Cause 30: what is free lies where nothing may be pinned."""
+    with boot(tmp_path, 512, "kernelcore=208M") as g:
+        there = available(g)
+        assert there > 256 * MIB
+        why = lock_and_die(g, "240M")
+        assert why["available"] < 208 * MIB
+        assert works(g, "sg", "64M")
+        assert available(g) > there - 16 * MIB
+        assert g.unexpected_lines(allowed=KILLED) == []
 
 
 def test_swiotlb_segment_and_full(tmp_path: Path) -> None:
