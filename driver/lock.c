@@ -98,13 +98,8 @@ static int gl_lock_check_options(struct gl_card *card, const struct gl_strategy 
 				 const struct gigalock_lock *arg,
 				 struct gl_fail *fail)
 {
-	u32 flags = GIGALOCK_LOCK_FLAGS;
-
-	/* Another driver's memory lies where it lies. */
-	if (s->number == GIGALOCK_STRATEGY_DMABUF)
-		flags &= ~GIGALOCK_LOCK_NODE;
-	if (arg->flags & ~flags)
-		return gl_fail_argument(fail, arg->flags, flags);
+	if (arg->flags & ~GIGALOCK_LOCK_FLAGS)
+		return gl_fail_argument(fail, arg->flags, GIGALOCK_LOCK_FLAGS);
 	if (arg->address_width && arg->address_width < GL_MIN_WIDTH)
 		return gl_fail_argument(fail, arg->address_width, GL_MIN_WIDTH);
 	if (arg->address_width > card->addr_width)

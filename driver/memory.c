@@ -3,9 +3,11 @@
  * What can be observed of the machine's memory when it could not be had: nodes,
  * CMA, free pages.
  */
+#include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/mmzone.h>
 #include <linux/nodemask.h>
+#include <linux/sizes.h>
 #include <linux/vmstat.h>
 
 #include "gl.h"
@@ -81,9 +83,49 @@ int gl_fail_node(struct gl_fail *fail, u32 stage, int nid, u64 request)
 			   gl_node_bytes(nid), request, gl_node_free(nid));
 }
 
+/* Is it memory, and on the lock's node, that a bus address leads to? */
+static bool gl_bus_on_node(struct gl_lock *lock, dma_addr_t addr)
+{
+	phys_addr_t phys = addr;
+
+	if (gl_card_translates(lock->card))
+		phys = iommu_iova_to_phys(iommu_get_domain_for_dev(gl_dev(lock->card)),
+					  addr);
+	return pfn_valid(PHYS_PFN(phys)) && pfn_to_nid(PHYS_PFN(phys)) == lock->node;
+}
+
 /*
- * The caller's own memory can't be moved, but it can be looked at: all of it on
- * the node that was asked for? Other strategies allocate there.
+ * The pages of an import are its exporter's business, and its table need not
+ * name them: what can be looked at is where the card will read and write.
+ */
+static int gl_import_check_node(struct gl_lock *lock, struct gl_fail *fail)
+{
+	struct gl_pos pos;
+	u64 done = 0;
+
+	gl_lock_seek(lock, 0, &pos);
+	while (done < lock->bytes) {
+		dma_addr_t addr;
+		u64 len = gl_lock_next(lock, &pos,
+				       min_t(u64, PAGE_SIZE, lock->bytes - done), &addr);
+
+		if (!gl_bus_on_node(lock, addr) || !gl_bus_on_node(lock, addr + len - 1))
+			return gl_fail_set(fail, GIGALOCK_REASON_NODE_MEMORY,
+					   GIGALOCK_STAGE_DMA_MAP, -ENOMEM,
+					   gl_node_bytes(lock->node), lock->bytes, done);
+		done += len;
+		if (done & (SZ_2M - 1))
+			continue;
+		cond_resched();
+		if (gl_lock_give_up(lock, GIGALOCK_STAGE_DMA_MAP, done, fail))
+			return fail->err;
+	}
+	return 0;
+}
+
+/*
+ * Memory that somebody else has allocated can't be moved, but it can be looked
+ * at: all of it on the node that was asked for? Other strategies allocate there.
  */
 int gl_lock_check_node(struct gl_lock *lock, struct gl_fail *fail)
 {
@@ -91,7 +133,11 @@ int gl_lock_check_node(struct gl_lock *lock, struct gl_fail *fail)
 	u64 done = 0;
 	unsigned int i;
 
-	if (lock->node == NUMA_NO_NODE || !lock->strategy->user_memory || !lock->sgt)
+	if (lock->node == NUMA_NO_NODE || !lock->sgt)
+		return 0;
+	if (lock->strategy->number == GIGALOCK_STRATEGY_DMABUF)
+		return gl_import_check_node(lock, fail);
+	if (!lock->strategy->user_memory)
 		return 0;
 	for_each_sgtable_sg(lock->sgt, s, i) {
 		unsigned long pfn = page_to_pfn(sg_page(s));

@@ -15,8 +15,8 @@
 #include <signal.h>
 
 #include <linux/dma-buf.h>
-#include <linux/dma-heap.h>
-#include <linux/udmabuf.h>
+
+#include "dmabuf.h"
 
 #define PAGE	4096UL
 #define SLOT	"/sys/bus/pci/drivers/gigalock"
@@ -178,46 +178,11 @@ static void run_export(const char *strategy)
 	is(card_info.locks, 0, "and with the last user it is gone");
 }
 
-static int make_udmabuf(char **mem)
-{
-	int memfd = memfd_create("test", MFD_ALLOW_SEALING), dev = open("/dev/udmabuf", O_RDWR);
-	struct udmabuf_create c = { .memfd = memfd, .size = bytes, .flags = UDMABUF_FLAGS_CLOEXEC };
-	int fd;
-
-	if (memfd < 0 || ftruncate(memfd, bytes) || fcntl(memfd, F_ADD_SEALS, F_SEAL_SHRINK))
-		bail("memfd");
-	if (dev < 0)
-		bail("/dev/udmabuf");
-	*mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
-	fd = ioctl(dev, UDMABUF_CREATE, &c);
-	if (fd < 0 || *mem == MAP_FAILED)
-		bail("UDMABUF_CREATE");
-	return fd;
-}
-
-static int make_heap(const char *name, char **mem)
-{
-	struct dma_heap_allocation_data a = { .len = bytes, .fd_flags = O_RDWR | O_CLOEXEC };
-	char path[64];
-	int dev;
-
-	snprintf(path, sizeof(path), "/dev/dma_heap/%s", name);
-	dev = open(path, O_RDWR);
-	if (dev < 0)
-		bail("%s", path);
-	if (ioctl(dev, DMA_HEAP_IOCTL_ALLOC, &a))
-		bail("DMA_HEAP_IOCTL_ALLOC");
-	*mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, a.fd, 0);
-	if (*mem == MAP_FAILED)
-		bail("mmap of a heap's buffer");
-	return a.fd;
-}
-
 static void run_import(const char *what)
 {
 	struct gigalock_lock imported;
 	char *mem;
-	int fd = !strcmp(what, "udmabuf") ? make_udmabuf(&mem) : make_heap(what, &mem);
+	int fd = make_dmabuf(what, bytes, &mem);
 
 	if (try_import(&imported, fd, 0))
 		bail("import: reason %u errno %u", card_why.reason, card_why.err);

@@ -7,6 +7,9 @@
  *
  *   strategy, direction, bytes, flags, width, node, max-segment, timeout, fd,
  *   region   fields of struct gigalock_lock; bytes and max-segment with K, M, G
+ *   of       DMABUF: what to import: a lock by the strategy of that name (chunked),
+ *            udmabuf, or system (a heap); as long as bytes
+ *   of-node  that lock's memory is of this node
  *   align    SG, HUGETLB: start that many bytes behind a page boundary; the
  *            memory is this program's
  *   touch    so many times, map it (unless flags say not to), check that every
@@ -20,16 +23,11 @@
  * Prints {"ok": true, "id": ..., ...} or {"ok": false, "errno": ..., "reason":
  * ..., ...}; its exit code is 0 for either, 2 when it could not even try.
  */
-#include <fcntl.h>
+#include "card.h"
+
 #include <inttypes.h>
-#include <stdint.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include <linux/gigalock.h>
-
-#include "tap.h"
+#include "dmabuf.h"
 
 #define STRIDE	8	/* words: a cache line */
 
@@ -38,6 +36,8 @@ static struct gigalock_lock want = { .size = sizeof(want),
 				     .direction = GIGALOCK_DIR_BOTH };
 static struct gigalock_failure why;
 static uint64_t align, touch, times = 1, fail, hold, keep = 1;
+static uint64_t of_node = UINT64_MAX;
+static const char *of = "chunked";
 static uint64_t dirty = UINT64_MAX;
 
 static uint64_t number(const char *text)
@@ -66,11 +66,16 @@ static void option(const char *arg)
 		{ "region", &want.region, 4 }, { "align", &align, 8 },
 		{ "touch", &touch, 8 }, { "times", &times, 8 }, { "fail", &fail, 8 },
 		{ "hold", &hold, 8 }, { "keep", &keep, 8 },
+		{ "of-node", &of_node, 8 },
 	};
 	const char *value = strchr(arg, '=');
 
 	if (!value)
 		bail("%s is not NAME=VALUE", arg);
+	if (!strncmp(arg, "of=", 3)) {
+		of = value + 1;
+		return;
+	}
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		uint64_t n;
 
@@ -91,6 +96,48 @@ static bool take(struct gigalock_lock *lock)
 	why.size = sizeof(why);
 	lock->failure_addr = (uintptr_t)&why;
 	return ioctl(fd, GIGALOCK_IOC_LOCK, lock) == 0;
+}
+
+/* The caller's memory for a lock of @strategy. */
+static uint8_t *get_memory(uint32_t strategy, uint64_t bytes)
+{
+	int huge = strategy == GIGALOCK_STRATEGY_HUGETLB ? MAP_HUGETLB : 0;
+	uint8_t *mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | huge, -1, 0);
+
+	if (mem == MAP_FAILED)
+		bail("mmap");
+	return mem;
+}
+
+static bool of_user(uint32_t strategy)
+{
+	return strategy == GIGALOCK_STRATEGY_SG || strategy == GIGALOCK_STRATEGY_HUGETLB;
+}
+
+/* What a dmabuf lock imports. */
+static int get_dmabuf(void)
+{
+	struct gigalock_lock l = { .size = sizeof(l), .bytes = want.bytes,
+				   .direction = GIGALOCK_DIR_BOTH };
+	struct gigalock_export e = { .size = sizeof(e), .flags = O_RDWR };
+	char *seen;
+
+	if (!strcmp(of, "udmabuf") || !strcmp(of, "system"))
+		return make_dmabuf(of, want.bytes, &seen);
+	l.strategy = strategy_number(of);
+	if (of_user(l.strategy))
+		l.user_addr = (uintptr_t)get_memory(l.strategy, l.bytes);
+	if (of_node != UINT64_MAX) {
+		l.flags = GIGALOCK_LOCK_NODE;
+		l.node = of_node;
+	}
+	if (ioctl(fd, GIGALOCK_IOC_LOCK, &l))
+		bail("LOCK of what is to be imported");
+	e.id = l.id;
+	if (ioctl(fd, GIGALOCK_IOC_EXPORT, &e))
+		bail("EXPORT");
+	return e.fd;
 }
 
 static void touch_it(const struct gigalock_lock *lock)
@@ -152,16 +199,10 @@ int main(int argc, char **argv)
 	fd = open("/dev/gigalock0", O_RDWR);
 	if (fd < 0)
 		bail("/dev/gigalock0");
-	if (want.strategy == GIGALOCK_STRATEGY_SG ||
-	    want.strategy == GIGALOCK_STRATEGY_HUGETLB) {
-		int huge = want.strategy == GIGALOCK_STRATEGY_HUGETLB ? MAP_HUGETLB : 0;
-		uint8_t *mem = mmap(NULL, want.bytes + align, PROT_READ | PROT_WRITE,
-				    MAP_PRIVATE | MAP_ANONYMOUS | huge, -1, 0);
-
-		if (mem == MAP_FAILED)
-			bail("mmap");
-		want.user_addr = (uintptr_t)mem + align;
-	}
+	if (of_user(want.strategy))
+		want.user_addr = (uintptr_t)get_memory(want.strategy, want.bytes + align) + align;
+	if (want.strategy == GIGALOCK_STRATEGY_DMABUF && !want.fd)
+		want.fd = get_dmabuf();
 	for (uint64_t n = 0; n < fail; n++)
 		if (take(&lock))
 			bail("lock number %llu did not fail", (unsigned long long)n);

@@ -4,6 +4,7 @@ and what becomes of them when a card goes."""
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,16 @@ from pathlib import Path
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
 from gigalock_harness.inguest import run_tap
-from rawlock import need_kernel
+from rawlock import (
+    DEBUG,
+    ENTRY_PER_PAGE,
+    NO_USER_MAP,
+    NODE,
+    SMALL_TABLE,
+    fails,
+    need_kernel,
+    works,
+)
 
 STRATEGIES = ["coherent", "contig-range", "sg", "hugetlb", "chunked"]
 # Imported by its own card, a lock is there twice at the same bus addresses. A part of it that is
@@ -62,6 +72,34 @@ def test_export_where_everything_bounces(tmp_path: Path) -> None:
         assert g.unexpected_lines() == []
 
 
+def options_of_an_import(g: Guest, of: str) -> None:
+    """Every option of a lock, on what another driver has allocated and mapped."""
+    got = works(g, "dmabuf", "4M", of=of, max_segment="64K")
+    # From 6.12 on, udmabuf hands over every page by itself.
+    assert got["longest"] in ((64 * 1024,) if of == "system" else (64 * 1024, 4096))
+    assert 64 <= got["segments"] <= 1024
+    got = works(g, "dmabuf", "4M", of=of, flags=ENTRY_PER_PAGE)
+    assert (got["segments"], got["longest"], got["mmap_offset"]) == (1024, 4096, 0)
+    small = ENTRY_PER_PAGE | SMALL_TABLE
+    assert works(g, "dmabuf", "1M", of=of, flags=small)["segments"] == 256
+    why = fails(g, "dmabuf", 257 * 4096, of=of, flags=small)
+    assert (why["reason"], why["errno"]) == ("too-many-segments", errno.E2BIG)
+    assert (why["limit"], why["request"], why["available"]) == (256, 257, 256)
+    assert works(g, "dmabuf", "2M", of=of, flags=NO_USER_MAP)
+    for direction in (1, 2, 3):
+        assert works(g, "dmabuf", "2M", of=of, direction=direction)
+    assert works(g, "dmabuf", "2M", of=of, width=32)
+    why = fails(g, "dmabuf", "2M", of=of, width=24)
+    assert (why["reason"], why["errno"], why["stage"]) == ("address-width", errno.ERANGE, "dma-map")
+    assert why["limit"] == 2**24 - 1 < why["request"]
+    assert works(g, "dmabuf", "2M", of=of, flags=NODE, node=0)
+    assert fails(g, "dmabuf", "2M", of=of, flags=NODE, node=1)["reason"] == "bad-argument"
+    assert works(g, "dmabuf", "2M", of=of, timeout=600_000)
+    assert g.run(f"echo 'map delay 60' > {DEBUG}/gigalock0/inject").ok
+    why = fails(g, "dmabuf", "2M", of=of, timeout=20)
+    assert (why["reason"], why["limit"], why["stage"]) == ("timeout", 20, "dma-map")
+
+
 @pytest.mark.parametrize("kernel", ["lab", "6.12"])
 def test_import_of_what_the_kernel_makes(kernel: str, tmp_path: Path) -> None:
     """udmabuf: pages of a memfd; the system heap: blocks of the page allocator."""
@@ -69,6 +107,8 @@ def test_import_of_what_the_kernel_makes(kernel: str, tmp_path: Path) -> None:
     with Guest(GuestConfig(ram_mib=512, kernel=kernel), tmp_path) as g:
         run_tap(g, "gl-dmabuf import udmabuf 16")
         run_tap(g, "gl-dmabuf import system 16")
+        for of in ("udmabuf", "system"):
+            options_of_an_import(g, of)
         assert locks(g) == 0
         assert g.unexpected_lines() == []
 

@@ -63,7 +63,8 @@ def test_segments_of_an_unaligned_buffer(guest: Guest) -> None:
 
 def test_segments_that_an_iommu_has_merged(tmp_path: Path) -> None:
     """One run of bus addresses: cut again, where pages end."""
-    with Guest(GuestConfig(ram_mib=512, iommu="intel"), tmp_path) as g:
+    config = GuestConfig(ram_mib=768, nodes_mib=(512, 256), iommu="intel")
+    with Guest(config, tmp_path) as g:
         assert works(g, "sg", "4M", align=100)["segments"] == 1
         got = works(g, "sg", 2 * PAGE, max_segment=PAGE, align=100)
         assert (got["segments"], got["longest"]) == (3, PAGE)
@@ -73,6 +74,11 @@ def test_segments_that_an_iommu_has_merged(tmp_path: Path) -> None:
         for strategy in OWN:
             assert works(g, strategy, "8M", flags=ENTRY_PER_PAGE)["segments"] == 2048
         assert works(g, "coherent", "4M", max_segment="64K")["segments"] == 64
+        # The node of an import is looked for behind its bus addresses.
+        for node in (0, 1):
+            assert works(g, "dmabuf", "2M", flags=NODE, node=node, of_node=node)
+            why = fails(g, "dmabuf", "2M", flags=NODE, node=node, of_node=1 - node)
+            assert (why["reason"], why["stage"]) == ("node-memory", "dma-map")
         # No piece ends because bus addresses come to a multiple of 4 GiB.
         assert g.run("echo 1 > /proc/sys/vm/nr_hugepages").ok
         run_tap(g, "gl-sg long 2 4123", timeout=120)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
 from rawlock import (
+    DEBUG,
     ENTRY_PER_PAGE,
     NO_USER_MAP,
     NODE,
@@ -23,8 +24,10 @@ from rawlock import (
 KIB, MIB = 2**10, 2**20
 PAGE = 4 * KIB
 REGION = 0x10000000
-BACKED = ["coherent", "contig-range", "reserved", "pool", "sg", "hugetlb", "chunked"]
-MAPPED = [s for s in BACKED if s not in ("sg", "hugetlb")]  # the others are the caller's memory
+BACKED = ["coherent", "contig-range", "reserved", "pool", "sg", "hugetlb", "chunked", "dmabuf"]
+# The others are the caller's memory, or mapped by their exporter: a chunked lock, here.
+MAPPED = [s for s in BACKED if s not in ("sg", "hugetlb", "dmabuf")]
+INJECT = f"{DEBUG}/gigalock0/inject"
 HUGE = "/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages"
 
 
@@ -113,6 +116,13 @@ def test_no_user_mapping(guest: Guest, strategy: str) -> None:
 @pytest.mark.parametrize("strategy", BACKED)
 def test_the_node(guest: Guest, strategy: str) -> None:
     """All that is there by itself lies on node 0; what is allocated can be had from either."""
+    if strategy == "dmabuf":  # as it was allocated
+        for node in (0, 1):
+            assert works(guest, strategy, "2M", flags=NODE, node=node, of_node=node)
+            why = fails(guest, strategy, "2M", flags=NODE, node=node, of_node=1 - node)
+            assert why_of(why) == ("node-memory", errno.ENOMEM, "dma-map")
+            assert (why["request"], why["available"]) == (2 * MIB, 0)
+        return
     assert works(guest, strategy, "2M", flags=NODE, node=0)
     if strategy in ("coherent", "contig-range", "chunked"):
         assert works(guest, strategy, "2M", flags=NODE, node=1)
@@ -138,6 +148,28 @@ def test_address_bits(guest: Guest, strategy: str) -> None:
             errno.ERANGE,
             2**24 - 1,
         )
+
+
+@pytest.mark.parametrize("strategy", BACKED)
+def test_the_direction(guest: Guest, strategy: str) -> None:
+    for direction in (1, 2, 3):
+        assert works(guest, strategy, "2M", direction=direction)
+    for direction in (0, 4):
+        why = fails(guest, strategy, "2M", direction=direction)
+        assert why_of(why) == ("bad-argument", errno.EINVAL, "arguments")
+        assert (why["request"], why["limit"]) == (direction, 3)
+
+
+@pytest.mark.parametrize("strategy", BACKED)
+def test_time_is_up(guest: Guest, strategy: str) -> None:
+    """Made to stand still at a lock's first step, or in the middle of pinning, or at its end."""
+    before = budgets(guest)
+    stand = {"sg": "pin delay 60 1", "hugetlb": "pin delay 60 1", "dmabuf": "map delay 60 1"}
+    assert guest.run(f"echo '{stand.get(strategy, 'metadata delay 60')}' > {INJECT}").ok
+    why = fails(guest, strategy, "8M" if "pin" in stand.get(strategy, "") else "4M", timeout=20)
+    assert (why["reason"], why["errno"]) == ("timeout", errno.ETIMEDOUT)
+    assert (why["limit"], why["unit"]) == (20, "milliseconds")
+    assert budgets(guest) == before
 
 
 @pytest.mark.parametrize("strategy", BACKED)

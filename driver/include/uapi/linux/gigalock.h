@@ -255,7 +255,9 @@ struct gigalock_info {
  * @lock_ns: out: time the call took
  * @address_width: every address the device gets has at most that many bits,
  *	checked after mapping; 0: the card's own, else 24 up to that
- * @node: with GIGALOCK_LOCK_NODE: the NUMA node, else 0
+ * @node: with GIGALOCK_LOCK_NODE: the NUMA node, else 0. Memory that is there
+ *	already (SG, HUGETLB, DMABUF, RESERVED, POOL) must lie on it; of a DMABUF
+ *	that is looked at where its bus addresses lead
  * @max_segment: no piece is longer, a multiple of the page size; 0: the card's
  *	own limit
  * @timeout_ms: give up with reason timeout after that long; 0: no limit
