@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from gigalock_harness.guest import Guest, GuestConfig
-from gigalock_harness.inguest import TESTS, run_tap
+from gigalock_harness.inguest import TESTS, run_tap, start, wait_gone
 from rawlock import DEBUG, ENTRY_PER_PAGE, arguments, fails, works
 from test_driver import assert_nothing_left, memory, memory_now
 
@@ -73,6 +73,31 @@ def test_blocks_for_a_narrow_device(guest: Guest) -> None:
     assert got["segments"] >= 1
     answer = fails(guest, "chunked", "64M", width=25)
     assert (answer["reason"], answer["stage"]) == ("address-width", "arguments")
+
+
+@pytest.mark.parametrize(("width", "size"), [(26, "60M"), (25, "30M")])
+def test_blocks_that_are_too_high_leave_something(guest: Guest, width: int, size: str) -> None:
+    """Looking for low memory, what lies too high is held: not all of the machine's."""
+    watch = (
+        "awk 'BEGIN { least = 1000000000; while (1) {"
+        ' while ((getline line < "/proc/meminfo") > 0) { split(line, word, " ");'
+        ' if (word[1] == "MemAvailable:" && word[2] + 0 < least) {'
+        ' least = word[2] + 0; print least; fflush() } } close("/proc/meminfo") } }\''
+    )
+    start(guest, watch, r"^\d+$")
+    try:
+        answer = fails(guest, "chunked", size, width=width)
+    finally:
+        guest.run("kill $(pidof awk)")
+    least = int(wait_gone(guest, "awk").split()[-1])
+    assert (answer["reason"], answer["errno"], answer["stage"]) == (
+        "address-width",
+        errno.ERANGE,
+        "allocate",
+    )
+    assert answer["limit"] == 2**width - 1 < answer["request"]
+    # 16 MiB are left alone; between two looks a block of 4 MiB may go, or the counters lag.
+    assert 8 * 1024 < least < 200 * 1024
 
 
 def test_an_entry_for_every_page_of_blocks(guest: Guest) -> None:
