@@ -66,7 +66,8 @@ void gl_chan_stop(struct gl_chan *chan)
 	if (!chan->running)
 		return;
 	gl_chan_write(chan, GL_CH_CTRL, 0);
-	if (readl_poll_timeout(chan->regs + GL_CH_STATUS, status,
+	if (gl_inject(chan->card, GL_INJECT_STOP) ||
+	    readl_poll_timeout(chan->regs + GL_CH_STATUS, status,
 			       !(status & GL_BIT(GL_CH_STATUS_RUNNING)) ||
 			       status == ~0U, 50, GL_STOP_TIMEOUT_US)) {
 		dev_err(gl_dev(chan->card),
@@ -138,12 +139,15 @@ static struct gl_chan *gl_chan_pick(struct gl_card *card)
 		if (!best || gl_chan_idle(chan) || !gl_chan_idle(best))
 			best = chan;
 	}
-	return left > 1 ? best : NULL;
+	/* One is always left to the others, but for a card that was given up. */
+	if (!left)
+		return ERR_PTR(-ENODEV);
+	return left > 1 ? best : ERR_PTR(-EBUSY);
 }
 
 /*
  * Take a channel out of what transfers share. New ones go elsewhere at once;
- * those it has are waited for. -EBUSY: none can be spared.
+ * those it has are waited for. -EBUSY: none can be spared; -ENODEV: none works.
  */
 struct gl_chan *gl_chan_take(struct gl_card *card,
 			     const struct gl_chan_user *user, void *priv)
@@ -153,14 +157,14 @@ struct gl_chan *gl_chan_take(struct gl_card *card,
 
 	mutex_lock(&card->take_lock);
 	chan = gl_chan_pick(card);
-	if (chan) {
+	if (!IS_ERR(chan)) {
 		mutex_lock(&chan->lock);
 		chan->taken = true;
 		mutex_unlock(&chan->lock);
 	}
 	mutex_unlock(&card->take_lock);
-	if (!chan)
-		return ERR_PTR(-EBUSY);
+	if (IS_ERR(chan))
+		return chan;
 
 	for (;;) {
 		left = wait_event_interruptible_timeout(chan->idle,

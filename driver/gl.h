@@ -247,6 +247,8 @@ struct gl_card {
 	u64 log_seq;
 	struct gigalock_failure log[GIGALOCK_FAILURE_LOG];
 
+	struct delayed_work recovery;	/* the bus has not recovered by then */
+
 	struct dentry *debugfs;
 	spinlock_t inject_lock;		/* all of inject */
 	wait_queue_head_t inject_wait;
@@ -258,9 +260,19 @@ static inline struct device *gl_dev(struct gl_card *card)
 	return &card->pdev->dev;
 }
 
+bool gl_card_answers(struct gl_card *card);
 bool gl_card_translates(struct gl_card *card);
 u64 gl_card_dma_limit(struct gl_card *card);
 size_t gl_buddy_max(void);
+
+/* ---- resets, errors of the bus, sleep (recover.c) ---- */
+
+extern const struct pci_error_handlers gl_err_handlers;
+extern const struct dev_pm_ops gl_pm_ops;
+
+int gl_recovery_init(void);
+void gl_recovery_card_init(struct gl_card *card);
+void gl_recovery_card_remove(struct gl_card *card);
 
 /* ---- open files (chardev.c) ---- */
 
@@ -291,7 +303,6 @@ int gl_file_eventfd(struct gl_file *file, struct gigalock_eventfd *arg);
 int gl_chardev_init(void);
 void gl_chardev_exit(void);
 int gl_chardev_add(struct gl_card *card);
-void gl_chardev_del(struct gl_card *card);
 void gl_files_detach(struct gl_card *card);
 
 /* ---- what user space maps (mmap.c) ---- */

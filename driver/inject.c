@@ -31,6 +31,8 @@ static const char * const gl_inject_names[GL_INJECT_POINTS] = {
 	[GL_INJECT_PIN] = "pin",
 	[GL_INJECT_TABLE] = "table",
 	[GL_INJECT_MAP] = "map",
+	[GL_INJECT_STOP] = "stop",
+	[GL_INJECT_RESET] = "reset",
 };
 
 /* Until the time is up, the point is written to or the card goes. */

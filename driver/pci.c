@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The PCI function: probe, remove, reset, sleep.
+ * The PCI function: probe and remove. recover.c has its resets and its sleep.
  */
 #include <linux/interrupt.h>
 #include <linux/iopoll.h>
@@ -29,6 +29,12 @@ bool gl_card_translates(struct gl_card *card)
 u64 gl_card_dma_limit(struct gl_card *card)
 {
 	return dma_get_mask(gl_dev(card));
+}
+
+/* Is it there at all, and its registers where they were? */
+bool gl_card_answers(struct gl_card *card)
+{
+	return readl(card->regs + GL_REG_ID) == GL_ID_MAGIC;
 }
 
 static irqreturn_t gl_irq(int irq, void *data)
@@ -193,6 +199,7 @@ static int gl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	spin_lock_init(&card->log_lock);
 	spin_lock_init(&card->inject_lock);
 	init_waitqueue_head(&card->inject_wait);
+	gl_recovery_card_init(card);
 
 	err = pcim_enable_device(pdev);
 	if (!err)
@@ -248,6 +255,7 @@ static void gl_remove(struct pci_dev *pdev)
 	struct gl_card *card = pci_get_drvdata(pdev);
 	unsigned int i;
 
+	gl_recovery_card_remove(card);
 	cdev_device_del(&card->cdev, &card->chr);
 	gl_inject_remove(card);
 	WRITE_ONCE(card->gone, true);
@@ -261,71 +269,6 @@ static void gl_remove(struct pci_dev *pdev)
 	gl_card_stop(card);
 	put_device(&card->chr);
 }
-
-static void gl_rest(struct pci_dev *pdev)
-{
-	struct gl_card *card = pci_get_drvdata(pdev);
-	unsigned int i;
-
-	for (i = 0; i < card->nchan; i++)
-		gl_chan_rest(&card->chan[i]);
-}
-
-static void gl_wake(struct pci_dev *pdev)
-{
-	struct gl_card *card = pci_get_drvdata(pdev);
-	unsigned int i;
-
-	/* A channel that would not stop lost the bus for good. */
-	for (i = 0; i < card->nchan; i++)
-		if (READ_ONCE(card->chan[i].dead))
-			return;
-	pci_set_master(pdev);
-	for (i = 0; i < card->nchan; i++)
-		gl_chan_wake(&card->chan[i]);
-}
-
-static pci_ers_result_t gl_error_detected(struct pci_dev *pdev,
-					  pci_channel_state_t state)
-{
-	if (state == pci_channel_io_perm_failure)
-		return PCI_ERS_RESULT_DISCONNECT;
-	gl_rest(pdev);
-	return PCI_ERS_RESULT_NEED_RESET;
-}
-
-static pci_ers_result_t gl_slot_reset(struct pci_dev *pdev)
-{
-	struct gl_card *card = pci_get_drvdata(pdev);
-
-	pci_restore_state(pdev);
-	pci_save_state(pdev);	/* restoring used it up */
-	if (readl(card->regs + GL_REG_ID) != GL_ID_MAGIC)
-		return PCI_ERS_RESULT_DISCONNECT;
-	return PCI_ERS_RESULT_RECOVERED;
-}
-
-static const struct pci_error_handlers gl_err_handlers = {
-	.error_detected = gl_error_detected,
-	.slot_reset = gl_slot_reset,
-	.resume = gl_wake,
-	.reset_prepare = gl_rest,
-	.reset_done = gl_wake,
-};
-
-static int __maybe_unused gl_suspend(struct device *dev)
-{
-	gl_rest(to_pci_dev(dev));
-	return 0;
-}
-
-static int __maybe_unused gl_resume(struct device *dev)
-{
-	gl_wake(to_pci_dev(dev));
-	return 0;
-}
-
-static SIMPLE_DEV_PM_OPS(gl_pm_ops, gl_suspend, gl_resume);
 
 static const struct pci_device_id gl_ids[] = {
 	{ PCI_DEVICE(GL_PCI_VENDOR_ID, GL_PCI_DEVICE_ID) },
@@ -344,8 +287,11 @@ static struct pci_driver gl_driver = {
 
 static int __init gl_init(void)
 {
-	int err = gl_chardev_init();
+	int err = gl_recovery_init();
 
+	if (err)
+		return err;
+	err = gl_chardev_init();
 	if (err)
 		return err;
 	err = gl_regions_init();

@@ -297,7 +297,8 @@ static void gl_share_look(struct gl_chan *chan)
 	u32 status = gl_chan_status(chan);
 	bool any = false;
 
-	if (status == ~0U) {
+	/* All ones, or, where a bridge is kind, zeroes: the card is not there. */
+	if (status == ~0U || !gl_card_answers(chan->card)) {
 		gl_share_stop(chan);
 		if (!list_empty(&chan->in_ring))
 			gl_share_gone(chan, gl_share_first(&chan->in_ring));

@@ -17,6 +17,8 @@
  *             nomem   a second transfer, submitted while the driver is out of
  *                     memory for it (fault injection), fails with its reason
  *             unreaped  let it finish, give the lock back, reap only then
+ *             others  two more of the other direction; wait for all three, in
+ *                     turn, then submit again
  *             poll    poll() until the end, or until the card is gone
  *
  * Lines it prints: "half-way BYTES of TOTAL", then "status ERRNO bytes N" when
@@ -187,6 +189,22 @@ int main(int argc, char **argv)
 			bail("SUBMIT after CANCEL");
 	} else if (!strcmp(action, "wait")) {
 		reap();
+	} else if (!strcmp(action, "others")) {
+		uint32_t ids[3] = { sub.xfer };
+
+		sub.direction = GIGALOCK_DIR_FROM_CARD;
+		for (int i = 1; i < 3; i++) {
+			if (ioctl(fd, GIGALOCK_IOC_SUBMIT, &sub))
+				bail("SUBMIT of another");
+			ids[i] = sub.xfer;
+		}
+		printf("submitted\n");
+		fflush(stdout);
+		for (int i = 0; i < 3; i++) {
+			sub.xfer = ids[i];
+			reap();
+		}
+		printf("submit errno %d\n", ioctl(fd, GIGALOCK_IOC_SUBMIT, &sub) ? errno : 0);
 	} else if (!strcmp(action, "nomem")) {
 		struct gigalock_failure why = { .size = sizeof(why) };
 		FILE *inject = fopen("/sys/kernel/debug/gigalock/gigalock0/inject", "w");

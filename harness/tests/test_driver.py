@@ -102,10 +102,10 @@ def assert_nothing_left(g: Guest, before: Memory) -> None:
     assert info["locked_bytes"] == 0
 
 
-def half_way(g: Guest, strategy: str, action: str) -> str:
+def half_way(g: Guest, strategy: str, action: str, until: str = "^half-way") -> str:
     """Start gl-midway in the background and wait until it says where it stands."""
     pause_after(g, LARGEST[strategy] * 2**20 // 2 + 12345)
-    out = start(g, f"{TESTS}/gl-midway {strategy} {LARGEST[strategy]} {action}", "^half-way")
+    out = start(g, f"{TESTS}/gl-midway {strategy} {LARGEST[strategy]} {action}", until)
     m = re.search(r"half-way (\d+) of (\d+)", out)
     assert m, out
     assert 0 < int(m[1]) < int(m[2])
@@ -225,6 +225,35 @@ def test_function_reset_half_way(guest: Guest) -> None:
         assert re.search(r"status 125 .*reason 23$", out, re.M), out  # ECANCELED, cancelled
     finally:
         pause_after(guest, KNOB_OFF)
+    assert guest.run("gigalock xfer -q --size 8M --strategy sg").code == 0
+    assert_nothing_left(guest, before)
+
+
+def test_reset_with_a_channel_that_does_not_stop(guest: Guest) -> None:
+    """The card is then not used any more, and whoever waits is told, on the other channel, too:
+    the one that waited for its turn behind another can't have it."""
+    before = memory(guest)
+    try:
+        half_way(guest, "sg", "others", "^submitted")
+        r = guest.run(
+            "echo 'stop 1' > /sys/kernel/debug/gigalock/gigalock0/inject &&"
+            " echo 1 > $(ls -d /sys/bus/pci/drivers/gigalock/0000:*)/reset",
+            timeout=30,
+        )
+        assert r.code == 0, r.stderr
+        out = wait_gone(guest, "gl-midway", patience=90)
+        # The first of the other channel was at work, and lost that to the reset.
+        statuses = re.findall(r"^status (\d+) .*reason (\d+)$", out, re.M)
+        assert statuses == [("19", "24"), ("125", "23"), ("19", "24")], out
+        assert "submit errno 19\n" in out, out
+        # It is bound still, and says why nothing goes.
+        log = json.loads(guest.run("gigalock failures --json").stdout)["failures"]
+        assert log[-1]["reason"] == "device-gone"
+        assert "no channel is used any more: one did not stop" in guest.run("dmesg").stdout
+    finally:
+        pause_after(guest, KNOB_OFF)
+        # Bound anew it works.
+        guest.run("rmmod gigalock && insmod /lib/modules/gigalock.ko")
     assert guest.run("gigalock xfer -q --size 8M --strategy sg").code == 0
     assert_nothing_left(guest, before)
 
