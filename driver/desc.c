@@ -5,6 +5,7 @@
  */
 #include <linux/bitops.h>
 #include <linux/log2.h>
+#include <linux/nospec.h>
 #include <linux/sizes.h>
 
 #include "gl.h"
@@ -79,7 +80,7 @@ int gl_move_parse(struct gl_card *card, const struct gigalock_queue_entry *req,
 		return gl_fail_argument(fail, req->flags, GIGALOCK_XFER_FLAGS);
 	if (req->op >= GIGALOCK_XFER_OP_COUNT)
 		return gl_fail_argument(fail, req->op, GIGALOCK_XFER_OP_COUNT - 1);
-	op = &gl_ops[req->op];
+	op = &gl_ops[array_index_nospec(req->op, GIGALOCK_XFER_OP_COUNT)];
 	move->op = req->direction == GIGALOCK_DIR_TO_CARD ? op->to_card :
 		   req->direction == GIGALOCK_DIR_FROM_CARD ? op->from_card : 0;
 	if (!move->op)

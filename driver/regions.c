@@ -8,6 +8,7 @@
 #include <linux/io.h>
 #include <linux/ioport.h>
 #include <linux/mm.h>
+#include <linux/nospec.h>
 #include <linux/module.h>
 #include <linux/numa.h>
 #include <linux/seq_file.h>
@@ -32,7 +33,9 @@ unsigned int gl_region_count(void)
 
 struct gl_region *gl_region(u32 number)
 {
-	return number < gl_nr_regions ? &gl_regions[number] : NULL;
+	if (number >= gl_nr_regions)
+		return NULL;
+	return &gl_regions[array_index_nospec(number, gl_nr_regions)];
 }
 
 /* ---- is it what it is said to be? ---- */
