@@ -2,8 +2,10 @@
 /*
  * The character device: open files and the calls on them.
  */
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/idr.h>
+#include <linux/nospec.h>
 #include <linux/poll.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -40,10 +42,38 @@ union gl_arg {
 	struct gigalock_queue_destroy queue_destroy;
 };
 
-static int gl_ioc_info(struct gl_file *file, union gl_arg *u)
+/*
+ * A call on its way. User space's memory is read before and written after the
+ * card's removal is held up: what stands behind its addresses, a process that
+ * serves its page faults for one, can let us wait for ever.
+ */
+struct gl_call {
+	struct gl_file *file;
+	struct gl_inside inside;
+	union gl_arg arg;
+	u64 tell;			/* where @failure goes to, or 0 */
+	struct gigalock_failure failure;
+	struct file *made;		/* the caller's, by its number, once it is told */
+	int fd;				/* that number */
+};
+
+int gl_enter(struct gl_inside *in)
+	__acquires(&in->card->srcu)
 {
-	struct gl_card *card = file->card;
-	struct gigalock_info *arg = &u->info;
+	in->idx = srcu_read_lock(&in->card->srcu);
+	return READ_ONCE(in->card->gone) ? -ENODEV : 0;
+}
+
+void gl_leave(struct gl_inside *in)
+	__releases(&in->card->srcu)
+{
+	srcu_read_unlock(&in->card->srcu, in->idx);
+}
+
+static int gl_ioc_info(struct gl_call *c)
+{
+	struct gl_card *card = c->file->card;
+	struct gigalock_info *arg = &c->arg.info;
 	size_t most = dma_max_mapping_size(gl_dev(card));
 	u32 size = arg->size;
 
@@ -70,173 +100,207 @@ static int gl_ioc_info(struct gl_file *file, union gl_arg *u)
 	return 0;
 }
 
-static int gl_ioc_lock(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_lock(struct gl_call *c)
 {
-	struct gigalock_lock *arg = &u->lock;
-	struct gigalock_failure failure;
+	struct gigalock_lock *arg = &c->arg.lock;
 	struct gl_fail fail = {};
 	struct gl_who who;
 	int err;
 
-	err = gl_lock_create(file, arg, &fail);
+	err = gl_lock_create(c->file, arg, &c->inside, &fail);
 	if (!err)
 		return 0;
 	gl_who_am_i(&who);
-	gl_failure_record(file->card, &fail, &who, GIGALOCK_OP_LOCK,
-			  arg->strategy, arg->bytes, &failure);
-	gl_failure_to_user(arg->failure_addr, &failure);
+	gl_failure_record(c->file->card, &fail, &who, GIGALOCK_OP_LOCK,
+			  arg->strategy, arg->bytes, &c->failure);
+	c->tell = arg->failure_addr;
 	return err;
 }
 
-static int gl_ioc_unlock(struct gl_file *file, union gl_arg *u)
+static void gl_ioc_lock_undo(struct gl_call *c)
 {
-	return gl_lock_remove(file, u->unlock.id);
+	gl_lock_remove(c->file, c->arg.lock.id);
 }
 
-static int gl_ioc_sync(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_unlock(struct gl_call *c)
 {
-	return gl_lock_sync(file, &u->sync);
+	return gl_lock_remove(c->file, c->arg.unlock.id);
+}
+
+static int gl_ioc_sync(struct gl_call *c)
+{
+	return gl_lock_sync(c->file, &c->arg.sync);
 }
 
 /* Why a transfer was not even begun. */
-static void gl_ioc_xfer_failed(struct gl_file *file, const struct gl_fail *fail,
+static void gl_ioc_xfer_failed(struct gl_call *c, const struct gl_fail *fail,
 			       u32 id, u64 addr)
 {
-	struct gigalock_failure failure;
 	struct gl_lock *lock;
 	struct gl_who who;
 	u64 bytes = 0;
 	u32 strategy = 0;
 
-	lock = gl_lock_get(file, id, false);
+	lock = gl_lock_get(c->file, id, false);
 	if (lock) {
 		bytes = lock->bytes;
 		strategy = lock->strategy->number;
 		gl_lock_put(lock);
 	}
 	gl_who_am_i(&who);
-	gl_failure_record(file->card, fail, &who, GIGALOCK_OP_TRANSFER, strategy,
-			  bytes, &failure);
-	gl_failure_to_user(addr, &failure);
+	gl_failure_record(c->file->card, fail, &who, GIGALOCK_OP_TRANSFER, strategy,
+			  bytes, &c->failure);
+	c->tell = addr;
 }
 
-static int gl_ioc_submit(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_submit(struct gl_call *c)
 {
+	struct gigalock_submit *arg = &c->arg.submit;
 	struct gl_fail fail = {};
-	int err = gl_xfer_submit(file, &u->submit, &fail);
+	int err = gl_xfer_submit(c->file, arg, &fail);
 
 	if (err)
-		gl_ioc_xfer_failed(file, &fail, u->submit.id,
-				   u->submit.failure_addr);
+		gl_ioc_xfer_failed(c, &fail, arg->id, arg->failure_addr);
 	return err;
 }
 
-static int gl_ioc_wait(struct gl_file *file, union gl_arg *u)
+static void gl_ioc_submit_undo(struct gl_call *c)
 {
-	return gl_xfer_wait(file, &u->wait);
+	gl_xfer_forget(c->file, c->arg.submit.xfer);
 }
 
-static int gl_ioc_cancel(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_wait(struct gl_call *c)
 {
-	return gl_xfer_cancel(file, u->cancel.xfer);
+	struct gigalock_wait *arg = &c->arg.wait;
+	int err = gl_xfer_wait(c->file, arg, &c->failure);
+
+	if (!err && arg->status)
+		c->tell = arg->failure_addr;
+	return err;
 }
 
-static int gl_ioc_progress(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_cancel(struct gl_call *c)
 {
-	return gl_xfer_progress(file, &u->progress);
+	return gl_xfer_cancel(c->file, c->arg.cancel.xfer);
 }
 
-static int gl_ioc_failures(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_progress(struct gl_call *c)
 {
-	return gl_failures_read(file->card, &u->failures);
+	return gl_xfer_progress(c->file, &c->arg.progress);
 }
 
-static int gl_ioc_eventfd(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_failures(struct gl_call *c)
 {
-	return gl_file_eventfd(file, &u->eventfd);
+	return gl_failures_read(c->file->card, &c->arg.failures);
 }
 
-static int gl_ioc_lock_stats(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_eventfd(struct gl_call *c)
 {
-	return gl_lock_stats(file, &u->lock_stats);
+	return gl_file_eventfd(c->file, &c->arg.eventfd);
 }
 
-static int gl_ioc_queue_create(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_lock_stats(struct gl_call *c)
 {
-	return gl_queue_create(file, &u->queue_create);
+	return gl_lock_stats(c->file, &c->arg.lock_stats);
+}
+
+static int gl_ioc_queue_create(struct gl_call *c)
+{
+	return gl_queue_create(c->file, &c->arg.queue_create);
+}
+
+static void gl_ioc_queue_create_undo(struct gl_call *c)
+{
+	gl_queue_destroy(c->file, c->arg.queue_create.id);
 }
 
 /* No room is no failure, and what stopped the queue was told when it did. */
-static int gl_ioc_queue_submit(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_queue_submit(struct gl_call *c)
 {
-	struct gigalock_queue_submit *arg = &u->queue_submit;
+	struct gigalock_queue_submit *arg = &c->arg.queue_submit;
 	struct gl_fail fail = {};
 	u32 lock = 0;
 	int err;
 
-	err = gl_queue_submit(file, arg, &lock, &fail);
-	if (fail.reason)
-		gl_ioc_xfer_failed(file, &fail, lock, arg->failure_addr);
+	err = gl_queue_submit(c->file, arg, &c->inside, &lock, &fail);
+	if (fail.reason) {
+		/* Once the card is gone this is never the lock's last reference. */
+		gl_enter(&c->inside);
+		gl_ioc_xfer_failed(c, &fail, lock, arg->failure_addr);
+		gl_leave(&c->inside);
+	}
 	return err;
 }
 
-static int gl_ioc_queue_wait(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_queue_wait(struct gl_call *c)
 {
-	return gl_queue_wait(file, &u->queue_wait);
+	return gl_queue_wait(c->file, &c->arg.queue_wait);
 }
 
-static int gl_ioc_queue_destroy(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_queue_destroy(struct gl_call *c)
 {
-	return gl_queue_destroy(file, u->queue_destroy.id);
+	return gl_queue_destroy(c->file, c->arg.queue_destroy.id);
 }
 
-static int gl_ioc_export(struct gl_file *file, union gl_arg *u)
+static int gl_ioc_export(struct gl_call *c)
 {
-	return gl_lock_export(file, &u->export);
+	int err = gl_lock_export(c->file, &c->arg.export, &c->made);
+
+	c->fd = c->arg.export.fd;
+	return err;
 }
 
 struct gl_ioc {
 	u32 size;
 	u32 min_size;
-	int (*call)(struct gl_file *file, union gl_arg *arg);
+	bool outside;	/* called without holding up the removal; enters where it must */
+	bool mute;	/* has nothing to answer but its errno */
+	int (*call)(struct gl_call *c);
+	/* The answer could not be given: what nobody knows of is undone. */
+	void (*undo)(struct gl_call *c);
 };
 
 /* min_size: up to and with the last field of ABI version 1. */
-#define GL_IOC(fn, type, last) \
+#define GL_IOC(fn, type, last, ...) \
 	{ .size = sizeof(struct type), .min_size = offsetofend(struct type, last), \
-	  .call = fn }
+	  .call = fn, __VA_ARGS__ }
 
 static const struct gl_ioc gl_iocs[] = {
 	[_IOC_NR(GIGALOCK_IOC_INFO)] = GL_IOC(gl_ioc_info, gigalock_info, bus),
-	[_IOC_NR(GIGALOCK_IOC_LOCK)] = GL_IOC(gl_ioc_lock, gigalock_lock, lock_ns),
-	[_IOC_NR(GIGALOCK_IOC_UNLOCK)] = GL_IOC(gl_ioc_unlock, gigalock_unlock, id),
-	[_IOC_NR(GIGALOCK_IOC_SYNC)] = GL_IOC(gl_ioc_sync, gigalock_sync, length),
-	[_IOC_NR(GIGALOCK_IOC_SUBMIT)] = GL_IOC(gl_ioc_submit, gigalock_submit, op),
+	[_IOC_NR(GIGALOCK_IOC_LOCK)] = GL_IOC(gl_ioc_lock, gigalock_lock, lock_ns,
+					      .undo = gl_ioc_lock_undo),
+	[_IOC_NR(GIGALOCK_IOC_UNLOCK)] = GL_IOC(gl_ioc_unlock, gigalock_unlock, id,
+						.mute = true),
+	[_IOC_NR(GIGALOCK_IOC_SYNC)] = GL_IOC(gl_ioc_sync, gigalock_sync, length, .mute = true),
+	[_IOC_NR(GIGALOCK_IOC_SUBMIT)] = GL_IOC(gl_ioc_submit, gigalock_submit, op,
+						.undo = gl_ioc_submit_undo),
 	[_IOC_NR(GIGALOCK_IOC_WAIT)] = GL_IOC(gl_ioc_wait, gigalock_wait, status),
-	[_IOC_NR(GIGALOCK_IOC_CANCEL)] = GL_IOC(gl_ioc_cancel, gigalock_cancel, xfer),
+	[_IOC_NR(GIGALOCK_IOC_CANCEL)] = GL_IOC(gl_ioc_cancel, gigalock_cancel, xfer,
+						.mute = true),
 	[_IOC_NR(GIGALOCK_IOC_PROGRESS)] = GL_IOC(gl_ioc_progress, gigalock_progress, flags),
 	[_IOC_NR(GIGALOCK_IOC_FAILURES)] = GL_IOC(gl_ioc_failures, gigalock_failures,
-						  record_size),
+						  record_size, .outside = true),
 	[_IOC_NR(GIGALOCK_IOC_EVENTFD)] = GL_IOC(gl_ioc_eventfd, gigalock_eventfd,
-						 reserved),
+						 reserved, .mute = true),
 	[_IOC_NR(GIGALOCK_IOC_EXPORT)] = GL_IOC(gl_ioc_export, gigalock_export, fd),
 	[_IOC_NR(GIGALOCK_IOC_LOCK_STATS)] = GL_IOC(gl_ioc_lock_stats,
 						    gigalock_lock_stats, mappings),
 	[_IOC_NR(GIGALOCK_IOC_QUEUE_CREATE)] = GL_IOC(gl_ioc_queue_create,
-						      gigalock_queue_create, reserved),
+						      gigalock_queue_create, reserved,
+						      .undo = gl_ioc_queue_create_undo),
 	[_IOC_NR(GIGALOCK_IOC_QUEUE_SUBMIT)] = GL_IOC(gl_ioc_queue_submit,
 						      gigalock_queue_submit,
-						      failure_addr),
+						      failure_addr, .outside = true),
 	[_IOC_NR(GIGALOCK_IOC_QUEUE_WAIT)] = GL_IOC(gl_ioc_queue_wait,
 						    gigalock_queue_wait, reserved),
 	[_IOC_NR(GIGALOCK_IOC_QUEUE_DESTROY)] = GL_IOC(gl_ioc_queue_destroy,
-						       gigalock_queue_destroy, id),
+						       gigalock_queue_destroy, id,
+						       .mute = true),
 };
 
-static long gl_ioctl_one(struct gl_file *file, const struct gl_ioc *ioc,
-			 void __user *from)
+static int gl_ioc_read(const struct gl_ioc *ioc, void __user *from,
+		       union gl_arg *arg)
 {
-	union gl_arg arg = {};
 	u32 size;
 	int err;
 
@@ -246,53 +310,83 @@ static long gl_ioctl_one(struct gl_file *file, const struct gl_ioc *ioc,
 		return -EINVAL;
 	if (size > PAGE_SIZE)
 		return -E2BIG;
-	err = copy_struct_from_user(&arg, ioc->size, from, size);
+	err = copy_struct_from_user(arg, ioc->size, from, size);
 	if (err)
 		return err;
 	/* It may have changed under us; what was checked counts. */
-	arg.size = size;
-	err = ioc->call(file, &arg);
-	if (err)
-		return err;
-	if (copy_to_user(from, &arg, min(size, ioc->size)))
-		return -EFAULT;
+	arg->size = size;
 	return 0;
+}
+
+static int gl_ioc_call(const struct gl_ioc *ioc, struct gl_call *c)
+{
+	int err;
+
+	if (ioc->outside)
+		return ioc->call(c);
+	err = gl_enter(&c->inside);
+	if (!err)
+		err = ioc->call(c);
+	gl_leave(&c->inside);
+	return err;
+}
+
+static int gl_ioc_answer(const struct gl_ioc *ioc, struct gl_call *c, void __user *to)
+{
+	int err = 0;
+
+	/* INFO says itself how much it has filled. */
+	if (!ioc->mute && copy_to_user(to, &c->arg, min(c->arg.size, ioc->size)))
+		err = -EFAULT;
+
+	if (c->made && !err) {
+		fd_install(c->fd, c->made);
+	} else if (c->made) {
+		put_unused_fd(c->fd);
+		fput(c->made);
+	}
+	if (err && ioc->undo) {
+		/* Without a card there is nothing that doesn't go with the file. */
+		if (!gl_enter(&c->inside))
+			ioc->undo(c);
+		gl_leave(&c->inside);
+	}
+	return err;
 }
 
 static long gl_ioctl(struct file *filp, unsigned int cmd, unsigned long arg)
 {
 	struct gl_file *file = filp->private_data;
-	struct gl_card *card = file->card;
+	struct gl_call c = { .file = file, .inside.card = file->card };
+	void __user *user = (void __user *)arg;
 	const struct gl_ioc *ioc;
-	long err;
-	int idx;
+	int err;
 
 	/* All are plain _IO numbers: the struct says its size itself. */
 	if (_IOC_NR(cmd) >= ARRAY_SIZE(gl_iocs) ||
 	    cmd != _IO(GIGALOCK_IOC_TYPE, _IOC_NR(cmd)))
 		return -ENOTTY;
-	ioc = &gl_iocs[_IOC_NR(cmd)];
+	ioc = &gl_iocs[array_index_nospec(_IOC_NR(cmd), ARRAY_SIZE(gl_iocs))];
 	if (!ioc->call)
 		return -ENOTTY;
-
-	idx = srcu_read_lock(&card->srcu);
-	if (READ_ONCE(card->gone))
-		err = -ENODEV;
-	else
-		err = gl_ioctl_one(file, ioc, (void __user *)arg);
-	srcu_read_unlock(&card->srcu, idx);
-	return err;
+	if (READ_ONCE(file->card->gone))
+		return -ENODEV;
+	err = gl_ioc_read(ioc, user, &c.arg);
+	if (err)
+		return err;
+	err = gl_ioc_call(ioc, &c);
+	if (c.tell)
+		gl_failure_to_user(c.tell, &c.failure);
+	return err ?: gl_ioc_answer(ioc, &c, user);
 }
 
 static int gl_mmap(struct file *filp, struct vm_area_struct *vma)
 {
 	struct gl_file *file = filp->private_data;
-	struct gl_card *card = file->card;
-	int err, idx;
+	struct gl_inside in = { .card = file->card };
+	int err = gl_enter(&in) ?: gl_file_mmap(file, vma);
 
-	idx = srcu_read_lock(&card->srcu);
-	err = READ_ONCE(card->gone) ? -ENODEV : gl_file_mmap(file, vma);
-	srcu_read_unlock(&card->srcu, idx);
+	gl_leave(&in);
 	return err;
 }
 
@@ -300,15 +394,14 @@ static __poll_t gl_poll(struct file *filp, poll_table *table)
 {
 	struct gl_file *file = filp->private_data;
 	struct gl_card *card = file->card;
+	struct gl_inside in = { .card = card };
 	__poll_t mask = 0;
-	int idx;
 
 	poll_wait(filp, &file->wait, table);
 	/* Look at the rings, too: an interrupt may have been lost. */
-	idx = srcu_read_lock(&card->srcu);
-	if (!READ_ONCE(card->gone))
+	if (!gl_enter(&in))
 		gl_card_reap(card);
-	srcu_read_unlock(&card->srcu, idx);
+	gl_leave(&in);
 	spin_lock(&file->done_lock);
 	if (!list_empty(&file->done))
 		mask = EPOLLIN | EPOLLRDNORM;

@@ -417,7 +417,9 @@ static struct gl_lock *gl_export_get(struct gl_file *file, u32 id, u32 flags)
 	return lock;
 }
 
-int gl_lock_export(struct gl_file *file, struct gigalock_export *arg)
+/* @made: to be installed as arg->fd, or to be put with it. */
+int gl_lock_export(struct gl_file *file, struct gigalock_export *arg,
+		   struct file **made)
 {
 	DEFINE_DMA_BUF_EXPORT_INFO(info);
 	struct gl_card *card = file->card;
@@ -461,12 +463,13 @@ int gl_lock_export(struct gl_file *file, struct gigalock_export *arg)
 	list_add(&export->node, &card->exports);
 	mutex_unlock(&card->exports_lock);
 
-	fd = dma_buf_fd(export->buf, arg->flags & O_CLOEXEC);
+	fd = get_unused_fd_flags(arg->flags & O_CLOEXEC);
 	if (fd < 0) {
 		dma_buf_put(export->buf);	/* ... and with it the rest */
 		return fd;
 	}
 	arg->fd = fd;
+	*made = export->buf->file;
 	return 0;
 }
 

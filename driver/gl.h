@@ -297,6 +297,19 @@ struct gl_file {
 	wait_queue_head_t wait;
 };
 
+/*
+ * Inside: the card's removal waits until who is in has left, so nothing that
+ * user space can make last for ever is done there. -ENODEV when the card is
+ * gone already; gl_leave() follows in any case.
+ */
+struct gl_inside {
+	struct gl_card *card;
+	int idx;
+};
+
+int gl_enter(struct gl_inside *in);
+void gl_leave(struct gl_inside *in);
+
 /* Something can be reaped: poll() and the eventfd are told. Any context. */
 void gl_file_tell(struct gl_file *file);
 int gl_file_eventfd(struct gl_file *file, struct gigalock_eventfd *arg);
@@ -367,6 +380,7 @@ struct gl_lock {
 	int node;			/* or NUMA_NO_NODE */
 	u64 deadline_ns;		/* of ktime_get_ns(); 0: none */
 	u32 timeout_ms;			/* as it was asked for */
+	struct gl_inside *inside;	/* while it is made: who makes it is in */
 	u32 backing;			/* GIGALOCK_BACKING_*, set by the strategy */
 	u64 table_bytes;		/* kernel memory for its tables, likewise */
 	u64 charged_bytes;		/* to the budgets (budget.c) */
@@ -434,13 +448,13 @@ extern const struct gl_strategy gl_strategy_reserved;
 extern const struct gl_strategy gl_strategy_pool;
 
 /*
- * 0, or the errno of a caller that is to stop waiting (killed, time is up),
- * noted in @fail: for every loop that may take long.
+ * 0, or the errno of a caller that is to stop waiting (killed, time is up, the
+ * card is gone), noted in @fail: for every loop that may take long.
  */
 int gl_lock_give_up(struct gl_lock *lock, u32 stage, u64 done,
 		    struct gl_fail *fail);
 int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
-		   struct gl_fail *fail);
+		   struct gl_inside *inside, struct gl_fail *fail);
 u32 gl_lock_strategies(void);
 int gl_lock_remove(struct gl_file *file, u32 id);
 struct gl_lock *gl_lock_get(struct gl_file *file, u32 id, bool for_transfer);
@@ -526,10 +540,12 @@ unsigned long gl_pin_pfn(struct gl_lock *lock, u64 page, u64 *run);
 /* ---- handing on (dmabuf_export.c) ---- */
 
 #ifdef CONFIG_DMA_SHARED_BUFFER
-int gl_lock_export(struct gl_file *file, struct gigalock_export *arg);
+int gl_lock_export(struct gl_file *file, struct gigalock_export *arg,
+		   struct file **made);
 void gl_exports_detach(struct gl_card *card);
 #else
-static inline int gl_lock_export(struct gl_file *file, struct gigalock_export *arg)
+static inline int gl_lock_export(struct gl_file *file, struct gigalock_export *arg,
+				 struct file **made)
 {
 	return -EOPNOTSUPP;
 }
@@ -643,7 +659,7 @@ u64 gl_move_desc(struct gl_card *card, struct gl_move *move, u32 cookie,
 
 int gl_queue_create(struct gl_file *file, struct gigalock_queue_create *arg);
 int gl_queue_submit(struct gl_file *file, struct gigalock_queue_submit *arg,
-		    u32 *lock, struct gl_fail *fail);
+		    struct gl_inside *inside, u32 *lock, struct gl_fail *fail);
 int gl_queue_wait(struct gl_file *file, struct gigalock_queue_wait *arg);
 int gl_queue_destroy(struct gl_file *file, u32 id);
 bool gl_queues_ready(struct gl_file *file);
@@ -684,8 +700,10 @@ struct gl_xfer {
 
 int gl_xfer_submit(struct gl_file *file, struct gigalock_submit *arg,
 		   struct gl_fail *fail);
-int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg);
+int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg,
+		 struct gigalock_failure *failure);
 int gl_xfer_cancel(struct gl_file *file, u32 id);
+void gl_xfer_forget(struct gl_file *file, u32 id);
 int gl_xfer_progress(struct gl_file *file, struct gigalock_progress *arg);
 void gl_xfer_done(struct gl_xfer *xfer, int status, const struct gl_fail *fail);
 void gl_xfer_put(struct gl_xfer *xfer);

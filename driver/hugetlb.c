@@ -76,8 +76,14 @@ static int gl_hugetlb_lock(struct gl_lock *lock, const struct gigalock_lock *arg
 			   struct gl_fail *fail)
 {
 	unsigned int read = GL_GUP_READ;
-	int err = gl_hugetlb_look(lock, arg->user_addr, &read, fail);
+	int err;
 
+	/* Whoever has the caller's mappings locked may be waiting, too. */
+	gl_leave(lock->inside);
+	err = gl_hugetlb_look(lock, arg->user_addr, &read, fail);
+	gl_enter(lock->inside);
+	if (!err)
+		err = gl_lock_give_up(lock, GIGALOCK_STAGE_PIN, 0, fail);
 	return err ?: gl_pin_lock(lock, arg->user_addr, read, gl_hugetlb_check, fail);
 }
 

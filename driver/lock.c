@@ -4,6 +4,7 @@
  * gone when the file, the mappings and the transfers have let go.
  */
 #include <linux/mm.h>
+#include <linux/nospec.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
@@ -79,6 +80,10 @@ int gl_lock_give_up(struct gl_lock *lock, u32 stage, u64 done,
 		fail->unit = GIGALOCK_UNIT_MILLISECONDS;
 		return -ETIMEDOUT;
 	}
+	/* What belongs to the module is got for no card. */
+	if (lock->card && READ_ONCE(lock->card->gone))
+		return gl_fail_set(fail, GIGALOCK_REASON_DEVICE_GONE, stage, -ENODEV,
+				   0, lock->bytes, done);
 	return 0;
 }
 
@@ -165,7 +170,9 @@ static void gl_lock_set_options(struct gl_lock *lock, const struct gigalock_lock
 	lock->top = gl_card_dma_limit(card);
 	if (arg->address_width)
 		lock->top = min(lock->top, DMA_BIT_MASK(arg->address_width));
-	lock->node = arg->flags & GIGALOCK_LOCK_NODE ? arg->node : NUMA_NO_NODE;
+	lock->node = NUMA_NO_NODE;
+	if (arg->flags & GIGALOCK_LOCK_NODE)
+		lock->node = array_index_nospec(arg->node, nr_node_ids);
 	lock->max_segment = max_t(u64, card->max_xfer & PAGE_MASK, PAGE_SIZE);
 	if (arg->max_segment)
 		lock->max_segment = min(lock->max_segment, arg->max_segment);
@@ -187,17 +194,22 @@ static int gl_lock_check_width(struct gl_lock *lock, struct gl_fail *fail)
 			       lock->bytes - 1);
 }
 
-int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
-		   struct gl_fail *fail)
+static const struct gl_strategy *gl_strategy(u32 number)
 {
+	if (number >= GIGALOCK_STRATEGY_COUNT)
+		return NULL;
+	return gl_strategies[array_index_nospec(number, GIGALOCK_STRATEGY_COUNT)];
+}
+
+int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
+		   struct gl_inside *inside, struct gl_fail *fail)
+{
+	const struct gl_strategy *s = gl_strategy(arg->strategy);
 	struct gl_card *card = file->card;
-	const struct gl_strategy *s;
 	u64 start = ktime_get_ns();
 	struct gl_lock *lock;
 	int err;
 
-	s = arg->strategy < GIGALOCK_STRATEGY_COUNT ?
-	    gl_strategies[arg->strategy] : NULL;
 	if (!s) {
 		gl_fail_set(fail, GIGALOCK_REASON_BAD_STRATEGY,
 			    GIGALOCK_STAGE_ARGUMENTS, -EINVAL,
@@ -222,6 +234,7 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 	lock->map.ops = &gl_lock_mapping_ops;
 	lock->map.card = card;
 	lock->bytes = arg->bytes;
+	lock->inside = inside;
 	gl_lock_set_options(lock, arg, start);
 
 	err = gl_lock_check_width(lock, fail);
@@ -235,6 +248,7 @@ int gl_lock_create(struct gl_file *file, struct gigalock_lock *arg,
 		return err;
 	}
 	lock->attached = true;
+	lock->inside = NULL;
 	atomic_inc(&card->locks);
 	atomic64_add(lock->bytes, &card->locked_bytes);
 

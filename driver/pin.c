@@ -226,6 +226,9 @@ static void gl_pin_release(struct gl_pin *pin, bool dirty)
  * For the strategies that lock the caller's memory: all of it. @read is how to pin
  * what the device only reads. @check, if any, is shown every batch of pinned pages
  * and may refuse them.
+ *
+ * A page may be one that another process has to bring, and never does: the card's
+ * removal does not wait for it.
  */
 int gl_pin_lock(struct gl_lock *lock, u64 user_addr, unsigned int read,
 		gl_pin_check_t *check, struct gl_fail *fail)
@@ -245,8 +248,12 @@ int gl_pin_lock(struct gl_lock *lock, u64 user_addr, unsigned int read,
 	err = gl_pin_charge(lock, pin, pages, fail);
 	if (err)
 		goto free;
+	gl_leave(lock->inside);
 	err = gl_pin_all(lock, pin, user_addr, pages,
 			 FOLL_LONGTERM | (pin->write ? FOLL_WRITE : read), check, fail);
+	gl_enter(lock->inside);
+	if (!err)
+		err = gl_lock_give_up(lock, GIGALOCK_STAGE_PIN, lock->bytes, fail);
 	if (!err)
 		err = gl_table_map(lock, &pin->table, fail);
 	if (err)

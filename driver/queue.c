@@ -13,7 +13,8 @@
  * given back; a queue ends before the locks of its file do. That is why a slot
  * holds no reference.
  *
- * Lock order: gl_queue.submit_lock > gl_file.lock > gl_chan.lock.
+ * Lock order: gl_queue.submit_lock > the card's SRCU > gl_file.lock >
+ * gl_chan.lock.
  * gl_queue.map_lock comes with mmap_lock held; nothing is taken inside.
  */
 #include <linux/slab.h>
@@ -316,30 +317,22 @@ static int gl_queue_bite(struct gl_queue *q, u64 from, u32 count, u32 size)
 }
 
 /* @lock: of the first entry that was not taken. */
-int gl_queue_submit(struct gl_file *file, struct gigalock_queue_submit *arg,
-		    u32 *lock, struct gl_fail *fail)
+static int gl_queue_submit_bites(struct gl_queue *q, struct gl_file *file,
+				 struct gigalock_queue_submit *arg,
+				 struct gl_inside *inside, u32 *done, u32 *lock,
+				 struct gl_fail *fail)
 {
-	u32 size = arg->entry_size, taken = 0;
-	struct gl_queue *q;
-	int err = 0;
+	u32 taken = 0;
+	int err;
 
-	if (arg->reserved)
-		return gl_fail_argument(fail, arg->reserved, 0);
-	if (size < sizeof(struct gigalock_queue_entry) || size > PAGE_SIZE)
-		return gl_fail_argument(fail, size,
-					sizeof(struct gigalock_queue_entry));
-	q = gl_queue_get(file, arg->id);
-	if (!q) {
-		gl_fail_argument(fail, arg->id, 0);
-		fail->err = -ENOENT;
-		return -ENOENT;
-	}
-	mutex_lock(&q->submit_lock);
 	do {
 		u32 bite = min_t(u32, arg->count - taken, GL_QUEUE_BITE);
 		u32 before = taken;
 
-		err = gl_queue_bite(q, arg->entries + (u64)taken * size, bite, size);
+		err = gl_queue_bite(q, arg->entries + (u64)taken * arg->entry_size,
+				    bite, arg->entry_size);
+		/* If the card is gone, the queue is over, and says so. */
+		gl_enter(inside);
 		mutex_lock(&file->lock);
 		mutex_lock(&q->chan->lock);
 		if (!err)
@@ -354,11 +347,42 @@ int gl_queue_submit(struct gl_file *file, struct gigalock_queue_submit *arg,
 		}
 		mutex_unlock(&q->chan->lock);
 		mutex_unlock(&file->lock);
+		gl_leave(inside);
 	} while (!err && taken < arg->count);
-	mutex_unlock(&q->submit_lock);
-	gl_queue_put(q);
-	arg->count = taken;
+	*done = taken;
 	return taken ? 0 : err;
+}
+
+/*
+ * Not inside: reading the entries, and waiting for who reads them, may take as
+ * long as user space likes.
+ */
+int gl_queue_submit(struct gl_file *file, struct gigalock_queue_submit *arg,
+		    struct gl_inside *inside, u32 *lock, struct gl_fail *fail)
+{
+	u32 size = arg->entry_size;
+	struct gl_queue *q;
+	int err;
+
+	if (arg->reserved)
+		return gl_fail_argument(fail, arg->reserved, 0);
+	if (size < sizeof(struct gigalock_queue_entry) || size > PAGE_SIZE)
+		return gl_fail_argument(fail, size,
+					sizeof(struct gigalock_queue_entry));
+	q = gl_queue_get(file, arg->id);
+	if (!q) {
+		gl_fail_argument(fail, arg->id, 0);
+		fail->err = -ENOENT;
+		return -ENOENT;
+	}
+	err = mutex_lock_killable(&q->submit_lock);
+	if (!err) {
+		err = gl_queue_submit_bites(q, file, arg, inside, &arg->count, lock,
+					    fail);
+		mutex_unlock(&q->submit_lock);
+	}
+	gl_queue_put(q);
+	return err;
 }
 
 /* Under gl_chan.lock. */

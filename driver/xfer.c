@@ -30,7 +30,7 @@ void gl_xfer_put(struct gl_xfer *xfer)
 
 /*
  * Under gl_file.lock. One that was reaped is nobody's before the last who looks
- * at it has let go: user space can make that take long, so it counts until then.
+ * at it has let go, another thread of the caller's for one: it counts until then.
  */
 static bool gl_xfers_full(struct gl_file *file)
 {
@@ -60,7 +60,7 @@ static struct gl_xfer *gl_xfer_new(struct gl_file *file)
 		return xfer;
 	if (!file->xfers)
 		file->xfers = kvcalloc(GIGALOCK_MAX_XFERS, sizeof(*file->xfers),
-				       GFP_KERNEL_ACCOUNT);
+				       GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
 	if (!file->xfers)
 		return NULL;
 	xfer = kzalloc(sizeof(*xfer), GFP_KERNEL_ACCOUNT);
@@ -308,7 +308,9 @@ static struct gl_xfer *gl_xfer_take(struct gl_file *file, struct gl_xfer *xfer,
 	return xfer;
 }
 
-int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg)
+/* @failure: of a transfer that ended with a status. */
+int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg,
+		 struct gigalock_failure *failure)
 {
 	unsigned long end = jiffies + msecs_to_jiffies(max(arg->timeout_ms, 0));
 	struct gl_xfer *wanted = NULL, *xfer;
@@ -365,7 +367,7 @@ int gl_xfer_wait(struct gl_file *file, struct gigalock_wait *arg)
 	arg->crc = xfer->crc;
 	arg->status = -xfer->status;
 	if (xfer->status)
-		gl_failure_to_user(arg->failure_addr, &xfer->failure);
+		*failure = xfer->failure;
 	gl_xfer_put(xfer);
 	return 0;
 }
@@ -379,6 +381,20 @@ int gl_xfer_cancel(struct gl_file *file, u32 id)
 	gl_share_cancel(xfer->chan, xfer);
 	gl_xfer_put(xfer);
 	return 0;
+}
+
+/* Its owner was never told of it: it ends, and nobody reaps it. */
+void gl_xfer_forget(struct gl_file *file, u32 id)
+{
+	struct gl_xfer *xfer = gl_xfer_get(file, id), *taken;
+
+	if (!xfer)
+		return;
+	gl_share_cancel(xfer->chan, xfer);
+	taken = gl_xfer_take(file, xfer, &id);
+	if (!IS_ERR_OR_NULL(taken))
+		gl_xfer_put(taken);
+	gl_xfer_put(xfer);
 }
 
 int gl_xfer_progress(struct gl_file *file, struct gigalock_progress *arg)
