@@ -265,13 +265,14 @@ const struct gl_mapping_ops gl_queue_mapping_ops = {
 
 int gl_queue_alloc_rings(struct gl_queue *q)
 {
+	/* Megabytes, if the caller likes: who can't have them is told so, not the log. */
+	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 	struct device *dev = gl_dev(q->card);
 
-	q->slots = kvcalloc(q->entries, sizeof(*q->slots), GFP_KERNEL_ACCOUNT);
+	q->slots = kvcalloc(q->entries, sizeof(*q->slots), gfp);
 	q->ring = dma_alloc_coherent(dev, q->entries * sizeof(*q->ring),
-				     &q->ring_dma, GFP_KERNEL_ACCOUNT);
-	q->cpl = dma_alloc_coherent(dev, gl_queue_ring_bytes(q), &q->cpl_dma,
-				    GFP_KERNEL_ACCOUNT);
+				     &q->ring_dma, gfp);
+	q->cpl = dma_alloc_coherent(dev, gl_queue_ring_bytes(q), &q->cpl_dma, gfp);
 	return q->slots && q->ring && q->cpl ? 0 : -ENOMEM;
 }
 
@@ -302,7 +303,8 @@ void gl_queue_freeze(struct gl_queue *q, u64 base)
 		mutex_unlock(&q->map_lock);
 		return;
 	}
-	copy = vzalloc(bytes);
+	/* Zeroes will do. */
+	copy = __vmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_ZERO | __GFP_NOWARN);
 	if (copy)
 		memcpy(copy, q->cpl, bytes);
 	q->copy = copy;
