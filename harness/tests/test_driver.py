@@ -326,6 +326,13 @@ def test_poll(guest: Guest) -> None:
         guest.run("test -e /dev/gigalock0 || cat /tmp/slot > /sys/bus/pci/drivers/gigalock/bind")
 
 
+def test_unbinding_waits_for_nobodys_page(guest: Guest) -> None:
+    """A caller's memory is served by user space, and doesn't come: the card goes all the same."""
+    before = memory(guest)
+    run_tap(guest, "gl-stuck")
+    assert_nothing_left(guest, before)
+
+
 def test_lost_interrupts_cost_time_not_the_transfer(guest: Guest) -> None:
     guest.qmp("qom-set", path=CARD, property="fault", value="no-irq")
     try:
