@@ -52,6 +52,10 @@ int gl_run_map_why(struct gl_lock *lock, u64 phys, int err, bool bounces,
 	if (phys + lock->bytes - 1 > limit)
 		return gl_fail_address(fail, GIGALOCK_STAGE_DMA_MAP, limit,
 				       phys + lock->bytes - 1);
+	/* All bounces, and this can't: from Linux 6.18 on that is refused. */
+	if (most != SIZE_MAX)
+		return gl_fail_set(fail, GIGALOCK_REASON_SWIOTLB_FULL,
+				   GIGALOCK_STAGE_DMA_MAP, err, 0, lock->bytes, 0);
 	return gl_fail_set(fail, GIGALOCK_REASON_DMA_MAP, GIGALOCK_STAGE_DMA_MAP,
 			   err, 0, lock->bytes, 0);
 }

@@ -243,6 +243,35 @@ def test_named_region_above_the_cards_reach(machine: Any, bits: int, largest: in
         assert said["reason"] == "address-width" and said["largest_bytes"] == largest
 
 
+@pytest.mark.parametrize(
+    "release, words, region, reason",
+    [
+        ("6.12.117+deb12-amd64", "swiotlb=force", "memmap", None),
+        ("6.17.1", "swiotlb=force", "memmap", None),
+        ("6.18.0", "swiotlb=force", "memmap", "swiotlb-full"),
+        ("7.2.13+deb14-amd64", "swiotlb=force", "memmap", "swiotlb-full"),
+        ("7.2.13+deb14-amd64", "", "memmap", None),
+        ("6.12.117+deb12-amd64", "swiotlb=force", "big", "swiotlb-segment"),
+    ],
+)
+def test_region_where_all_bounces(
+    machine: Any, release: str, words: str, region: str, reason: str | None
+) -> None:
+    """Memory of memmap= can't be bounced: as it is until 6.17, refused since."""
+    root, _ = machine("contig-fresh")
+    line = root / "proc/cmdline"
+    line.write_text(f"{line.read_text().rstrip()} {words}\n")
+    (root / "proc/sys/kernel/osrelease").write_text(release + "\n")
+    text = f"0 {0x1C0000000:#x}+{GIB:#x} {region}: good, 0 bytes taken\n"
+    given = f"{0x1C0000000:#x}+1G" if region == "memmap" else f"name:{region}"
+    kept(root, {"reserved": given}, {"reserved": text}, 64)
+    said = doctor("--root", str(root), "--size", "1G", "--strategy", "reserved", "--no-map")
+    assert (said["locks"], said["reason"]) == (reason is None, reason)
+    if reason:
+        assert said["cause"]["slug"] == "forced-bouncing"
+        assert said["largest_bytes"] == (0 if region == "memmap" else 256 << 10)
+
+
 def test_capability_lifts_memlock(machine: Any) -> None:
     root, expect = machine("sg-memlock")
     change(root, "proc/self/status", r"CapEff:\s+\w+", "CapEff:\t0000000000004000")

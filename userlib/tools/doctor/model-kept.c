@@ -111,6 +111,23 @@ static void reach(struct facts *f, const struct request *r, struct verdict *v,
 		      GIGALOCK_REASON_ADDRESS_WIDTH, top);
 }
 
+/* Where all bounces: memory without struct pages can't, which kernels came to mind. */
+static void forced(struct facts *f, const struct request *r, struct verdict *v, bool named)
+{
+	if (!f->swiotlb_forced || facts_translates(f))
+		return;
+	if (named) {
+		model_map(f, r, v, true);
+		return;
+	}
+	verdict_word(v, "kernel", f->release, "/proc/sys/kernel/osrelease");
+	verdict_word(v, "swiotlb=", "force", "/proc/cmdline");
+	if (!f->major)
+		verdict_doubt(v, "the kernel's version: from 6.18 on such memory is refused");
+	else if (f->major > 6 || (f->major == 6 && f->minor >= 18))
+		verdict_bound(v, r, 0, GIGALOCK_REASON_SWIOTLB_FULL, 0);
+}
+
 void model_reserved(struct facts *f, const struct request *r, struct verdict *v)
 {
 	const char *given = facts_param(f, "reserved");
@@ -147,6 +164,7 @@ void model_reserved(struct facts *f, const struct request *r, struct verdict *v)
 			      facts_size(room));
 	}
 	reach(f, r, v, &range);
+	forced(f, r, v, !strncmp(text, "name:", 5));
 	if (!r->no_user_map)
 		model_user_memory(f, r, v, true);
 }
