@@ -317,7 +317,7 @@ static const struct {
 	[GIGALOCK_REASON_IO_URING_BUFFER] = {
 		"io_uring does not register {request} in one piece[; the longest that it took is "
 		"{limit}]",
-		"Register several buffers, none longer than 1 GiB, or use a kernel from 7.3 on.",
+		"Register several buffers, none longer than 1 GiB, or use a kernel from 7.2 on.",
 	},
 };
 

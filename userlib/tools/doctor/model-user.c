@@ -88,7 +88,7 @@ void model_sg(struct facts *f, const struct request *r, struct verdict *v)
 		if (f->major < 6 || (f->major == 6 && f->minor <= 12))
 			verdict_bound(v, r, URING_MOST, GIGALOCK_REASON_IO_URING_BUFFER,
 				      URING_MOST);
-		else if (f->major < 7 || f->minor < 3)
+		else if (f->major < 7 || (f->major == 7 && f->minor < 2))
 			v->certain = false;
 	}
 	model_user_memory(f, r, v, false);
