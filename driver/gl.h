@@ -505,6 +505,15 @@ unsigned long gl_table_pfn(struct gl_table *table, u64 page, u64 *run);
 void gl_table_free(struct gl_table *table);
 int gl_table_map(struct gl_lock *lock, struct gl_table *table,
 		 struct gl_fail *fail);
+/*
+ * An importer of the lock may have written to its memory when the card goes: no
+ * bounce buffer of the card's is copied over that.
+ */
+static inline unsigned long gl_unmap_attrs(struct gl_lock *lock)
+{
+	return atomic_read(&lock->exports) ? DMA_ATTR_SKIP_CPU_SYNC : 0;
+}
+
 /* What a strategy made of one table has for these. */
 void gl_table_unmap(struct gl_lock *lock);
 int gl_table_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu);

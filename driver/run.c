@@ -77,8 +77,8 @@ int gl_run_map(struct gl_lock *lock, unsigned long pfn, struct gl_fail *fail)
 
 void gl_run_unmap(struct gl_lock *lock)
 {
-	dma_unmap_page(gl_dev(lock->card), lock->dma_addr, lock->bytes,
-		       lock->dma_dir);
+	dma_unmap_page_attrs(gl_dev(lock->card), lock->dma_addr, lock->bytes,
+			     lock->dma_dir, gl_unmap_attrs(lock));
 }
 
 int gl_run_sync(struct gl_lock *lock, u64 offset, u64 len, bool for_cpu)

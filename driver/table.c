@@ -263,7 +263,8 @@ int gl_table_map(struct gl_lock *lock, struct gl_table *table,
 
 void gl_table_unmap(struct gl_lock *lock)
 {
-	dma_unmap_sgtable(gl_dev(lock->card), lock->sgt, lock->dma_dir, 0);
+	dma_unmap_sgtable(gl_dev(lock->card), lock->sgt, lock->dma_dir,
+			  gl_unmap_attrs(lock));
 }
 
 /*
