@@ -126,6 +126,15 @@ static inline bool gl_reserve_mem_find(const char *name, phys_addr_t *start,
 #endif
 }
 
+/* Until 6.1 the plain calls take the dma-buf's lock themselves. */
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 2, 0)
+#define gl_dma_buf_vmap		dma_buf_vmap
+#define gl_dma_buf_vunmap	dma_buf_vunmap
+#else
+#define gl_dma_buf_vmap		dma_buf_vmap_unlocked
+#define gl_dma_buf_vunmap	dma_buf_vunmap_unlocked
+#endif
+
 /* The name of a symbol namespace became a string in 6.13. */
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 13, 0)
 #define GL_IMPORT_DMA_BUF	MODULE_IMPORT_NS(DMA_BUF)

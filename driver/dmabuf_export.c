@@ -4,16 +4,15 @@
  * mapped through its own file.
  *
  * The dma-buf holds the lock, whatever becomes of the file that it was made on.
- * When the card goes, what processes have mapped is taken away, and there is
- * nothing new to be had. Importers that are attached keep the memory until they
- * let go: it isn't the card's. Coherent memory is: only the card itself may
+ * When the card goes, what processes have mapped is taken away, and nobody new can
+ * attach. Who is attached keeps the memory until it lets go, and the kernel's own
+ * addresses can still be had: it isn't the card's. Coherent memory is: only the card itself may
  * import that, as its own imports end before it goes.
  */
 #include <linux/dma-buf.h>
 #include <linux/file.h>
 #include <linux/iosys-map.h>
 #include <linux/mm.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
 
@@ -112,6 +111,9 @@ static int gl_export_fill(struct gl_lock *lock, struct gl_importer *importer)
 	u64 page, run;
 	int err = 0;
 
+	/* Nothing that the kernel knows as memory. */
+	if (lock->no_pages)
+		return -EOPNOTSUPP;
 	gl_table_init(table, max_t(u64, most, PAGE_SIZE));
 	if (lock->sgt) {
 		for_each_sgtable_sg(lock->sgt, s, i) {
@@ -125,9 +127,8 @@ static int gl_export_fill(struct gl_lock *lock, struct gl_importer *importer)
 	for (page = 0; page < lock->bytes >> PAGE_SHIFT && !err; page += run) {
 		unsigned long pfn = lock->strategy->pfn(lock, page, &run);
 
-		/* Nothing that the kernel knows as memory. */
-		if (!run || !pfn_valid(pfn))
-			return -EOPNOTSUPP;
+		if (!run)
+			return -EIO;
 		err = gl_table_add(table, pfn_to_page(pfn), 0, run << PAGE_SHIFT);
 	}
 	return err;
@@ -307,7 +308,24 @@ static int gl_export_mmap(struct dma_buf *buf, struct vm_area_struct *vma)
 	return err;
 }
 
-/* Under SRCU: all pages of the lock, one by one. */
+/*
+ * Can the kernel have it at addresses of its own? The core warns when an exporter
+ * with such a call fails in it, so what can't be is told by having none. Not what
+ * goes with the card, as there is no way to take it back; nor what may only be
+ * read, as a driver that writes would be ended by a fault of the caller's making.
+ */
+static bool gl_export_can_vmap(struct gl_export *export)
+{
+	struct gl_lock *lock = export->lock;
+
+	if (gl_export_of_card(export) || gl_export_read_only(lock) || lock->no_pages)
+		return false;
+	/* Pages only, and no more of them than vmap() takes. */
+	return !(lock->strategy->user_memory && lock->sgt->sgl->offset) &&
+	       PFN_UP(lock->bytes) <= totalram_pages();
+}
+
+/* All pages of the lock, one by one. */
 static int gl_export_pages(struct gl_lock *lock, u64 pages, struct page **array)
 {
 	u64 page, run, i;
@@ -315,39 +333,30 @@ static int gl_export_pages(struct gl_lock *lock, u64 pages, struct page **array)
 	for (page = 0; page < pages; page += run) {
 		unsigned long pfn = lock->strategy->pfn(lock, page, &run);
 
-		if (!run || !pfn_valid(pfn))
-			return -EOPNOTSUPP;
+		if (!run)
+			return -EIO;
 		run = min(run, pages - page);
 		for (i = 0; i < run; i++)
 			array[page + i] = pfn_to_page(pfn + i);
 		cond_resched();
-		if (fatal_signal_pending(current))
-			return -EINTR;
 	}
 	return 0;
 }
 
+/* The memory is the lock's and not the card's: it is there when that is gone. */
 static int gl_export_vmap(struct dma_buf *buf, struct iosys_map *map)
 {
 	struct gl_export *export = buf->priv;
-	struct gl_lock *lock = export->lock;
-	u64 pages = PFN_UP(lock->bytes);
-	int err = -ENODEV, idx;
+	u64 pages = PFN_UP(export->lock->bytes);
 	struct page **array;
 	void *vaddr;
+	int err;
 
-	if (gl_export_of_card(export) ||
-	    (lock->strategy->user_memory && lock->sgt->sgl->offset))
-		return -EOPNOTSUPP;
 	array = __vmalloc(array_size(pages, sizeof(*array)), GFP_KERNEL_ACCOUNT);
 	if (!array)
 		return -ENOMEM;
-	idx = srcu_read_lock(&export->card->srcu);
-	if (!gl_export_orphaned(export))
-		err = gl_export_pages(lock, pages, array);
-	srcu_read_unlock(&export->card->srcu, idx);
-	vaddr = err ? NULL : vmap(array, pages, VM_MAP, gl_export_read_only(lock) ?
-				  PAGE_KERNEL_RO : PAGE_KERNEL);
+	err = gl_export_pages(export->lock, pages, array);
+	vaddr = err ? NULL : vmap(array, pages, VM_MAP, PAGE_KERNEL);
 	vfree(array);
 	if (!vaddr)
 		return err ?: -ENOMEM;
@@ -384,6 +393,17 @@ static void gl_export_release(struct dma_buf *buf)
 GL_IMPORT_DMA_BUF;
 
 static const struct dma_buf_ops gl_export_ops = {
+	.attach = gl_export_attach,
+	.detach = gl_export_detach,
+	.map_dma_buf = gl_export_map,
+	.unmap_dma_buf = gl_export_unmap,
+	.begin_cpu_access = gl_export_begin_cpu,
+	.end_cpu_access = gl_export_end_cpu,
+	.mmap = gl_export_mmap,
+	.release = gl_export_release,
+};
+
+static const struct dma_buf_ops gl_export_vmap_ops = {
 	.attach = gl_export_attach,
 	.detach = gl_export_detach,
 	.map_dma_buf = gl_export_map,
@@ -445,7 +465,7 @@ int gl_lock_export(struct gl_file *file, struct gigalock_export *arg,
 	get_device(&card->chr);
 
 	info.exp_name = GL_NAME;
-	info.ops = &gl_export_ops;
+	info.ops = gl_export_can_vmap(export) ? &gl_export_vmap_ops : &gl_export_ops;
 	info.size = lock->bytes;
 	info.flags = arg->flags & O_ACCMODE;
 	info.priv = export;

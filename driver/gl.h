@@ -402,6 +402,7 @@ struct gl_lock {
 	/* What the device sees: one run, or a table. */
 	dma_addr_t dma_addr;
 	struct sg_table *sgt;
+	bool no_pages;			/* memory without struct pages */
 	struct gl_mark *marks;		/* places in a long table (segments.c) */
 	u32 nr_marks;
 	u32 segments;

@@ -140,6 +140,7 @@ static int gl_reserved_lock(struct gl_lock *lock, const struct gigalock_lock *ar
 	if (err)
 		goto give;
 	lock->priv = own;
+	lock->no_pages = !r->pages;
 	lock->backing = GIGALOCK_BACKING_RESERVED;
 	lock->table_bytes = sizeof(*own);
 	return 0;

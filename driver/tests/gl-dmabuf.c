@@ -8,6 +8,9 @@
  *   gl-dmabuf readonly STRATEGY MIB	a file that may only be read stays as it is
  *   gl-dmabuf gone STRATEGY MIB	the card is unbound while all of that is there
  *   gl-dmabuf two STRATEGY MIB	between two cards, of which the first is unbound
+ *   gl-dmabuf kernel STRATEGY MIB	imported by the module gl-importer, with and
+ *					without its file, the card unbound meanwhile
+ *   gl-dmabuf kernel-refused	what such a module can't have
  */
 #include "card.h"
 
@@ -20,6 +23,11 @@
 
 #define PAGE	4096UL
 #define SLOT	"/sys/bus/pci/drivers/gigalock"
+
+/* Directions as the kernel numbers them, for the module gl-importer. */
+#define BOTH_WAYS	0
+#define TO_DEVICE	1
+#define FROM_DEVICE	2
 
 static uint64_t bytes;
 
@@ -454,6 +462,170 @@ static void run_two(const char *strategy)
 	sysfs(SLOT "/bind", slot);
 }
 
+/* ---- an importer in the kernel: the module gl-importer ---- */
+
+static int importer_open(void)
+{
+	int to = open("/sys/kernel/debug/gl-importer", O_WRONLY | O_CLOEXEC);
+
+	if (to < 0)
+		bail("gl-importer");
+	return to;
+}
+
+static int importer(int to, const char *step, uint64_t n)
+{
+	char line[40];
+	int length = snprintf(line, sizeof(line), "%s %llu", step, (unsigned long long)n);
+
+	return write(to, line, length) < 0 ? -1 : 0;
+}
+
+static void imports(int to, const char *step, uint64_t n)
+{
+	if (importer(to, step, n))
+		bail("importer: %s %llu", step, (unsigned long long)n);
+}
+
+/* Its device and the kernel, each reading what the other has written. */
+static void importer_turns(int to, uint64_t salt, const char *when)
+{
+	bool good;
+
+	imports(to, "begin", BOTH_WAYS);
+	imports(to, "fill", salt);
+	imports(to, "end", BOTH_WAYS);
+	good = !importer(to, "device-check", salt);
+	imports(to, "device-fill", salt + 1);
+	imports(to, "begin", BOTH_WAYS);
+	good = good && !importer(to, "check", salt + 1);
+	imports(to, "end", BOTH_WAYS);
+	ok(good, "the other driver's device and the kernel see what the other wrote, %s", when);
+}
+
+static void run_kernel(const char *strategy)
+{
+	struct gigalock_lock lock = { 0 };
+	int to = importer_open(), late = importer_open(), fd;
+	char slot[64], *mem;
+
+	snprintf(slot, sizeof(slot), "%s", (char *)card_info.bus);
+	mem = get(&lock, strategy);
+	fd = export(lock.id);
+	imports(to, "get", fd);
+	imports(to, "attach", 0);
+	imports(to, "map", BOTH_WAYS);
+	imports(to, "vmap", 0);
+	/* The process, the kernel and the device. */
+	mark(mem, bytes, 3);
+	imports(to, "end", BOTH_WAYS);
+	fails(importer(to, "check", 3), 0, "the kernel reads what the process wrote");
+	fails(importer(to, "check", 4), EILSEQ, "  and would see a difference");
+	fails(importer(to, "device-check", 3), 0, "so does the other driver's device");
+	fails(importer(to, "device-check", 4), EILSEQ, "  and would see a difference");
+	imports(to, "device-fill", 5);
+	imports(to, "begin", BOTH_WAYS);
+	is(marked_until(mem, bytes, 5), bytes, "the process reads what the device wrote");
+	importer_turns(to, 6, "the lock there");
+	is(marked_until(mem, bytes, 7), bytes, "  and it is the lock's memory");
+	fails(try_unlock(lock.id), EBUSY, "UNLOCK while it is attached");
+
+	/* Again from the beginning, in another order. */
+	imports(to, "vunmap", 0);
+	fails(importer(to, "check", 7), ENOENT, "unmapped from the kernel");
+	imports(to, "vmap", 0);
+	imports(to, "unmap", 0);
+	imports(to, "detach", 0);
+	fails(importer(to, "check", 7), 0, "let go by the device, the kernel still has it");
+	imports(to, "attach", 0);
+	imports(to, "map", BOTH_WAYS);
+	imports(late, "get", fd);
+
+	/* The lock's file goes, and everything else that the process has of it. */
+	if (lock.mmap_offset)
+		munmap(mem, bytes);
+	close(fd);
+	close(card);
+	importer_turns(to, 10, "the file closed");
+	sysfs(SLOT "/unbind", slot);
+	fails(importer(to, "check", 11), 0, "the card gone, every byte is as it was");
+	importer_turns(to, 20, "the card gone");
+	imports(late, "vmap", 0);
+	fails(importer(late, "check", 21), 0, "mapped into the kernel once more");
+	fails(importer(late, "attach", 0), ENODEV, "attached no more");
+	imports(to, "unmap", 0);
+	fails(importer(to, "map", BOTH_WAYS), ENODEV, "nor mapped for a device that is attached");
+	imports(to, "put", 0);
+	fails(importer(late, "check", 21), 0, "the last one still has it");
+	sysfs(SLOT "/bind", slot);
+	close(to);
+	close(late);
+	if (!lock.mmap_offset)
+		munmap(mem, bytes);
+}
+
+/* What there is none of is not offered: a call of the exporter's that fails warns. */
+static void run_kernel_refused(void)
+{
+	struct gigalock_lock lock = { 0 };
+	int to = importer_open(), fd;
+
+	bytes = 16 * PAGE;
+	munmap(get(&lock, "coherent"), bytes);
+	fd = export(lock.id);
+	imports(to, "get", fd);
+	fails(importer(to, "attach", 0), EOPNOTSUPP, "attaching to memory that goes with the card");
+	fails(importer(to, "vmap", 0), EINVAL, "mapping that into the kernel");
+	imports(to, "put", 0);
+	close(fd);
+	do_unlock(lock.id);
+
+	lock = (struct gigalock_lock){ 0 };
+	get_read_only(&lock, "sg");
+	if (try_export(lock.id, O_RDONLY, &fd))
+		bail("EXPORT for reading");
+	imports(to, "get", fd);
+	imports(to, "attach", 0);
+	fails(importer(to, "vmap", 0), EINVAL, "mapping pages into the kernel that can only be read");
+	fails(importer(to, "map", BOTH_WAYS), EACCES, "mapping those for a device to write");
+	fails(importer(to, "map", FROM_DEVICE), EACCES, "  to write and no more");
+	imports(to, "map", TO_DEVICE);
+	imports(to, "end", TO_DEVICE);
+	fails(importer(to, "device-check", 1), 0, "a device can read them");
+	imports(to, "put", 0);
+	close(fd);
+	do_unlock(lock.id);
+
+	lock = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_SG, .bytes = bytes };
+	lock.user_addr = (uintptr_t)mmap(NULL, bytes + PAGE, PROT_READ | PROT_WRITE,
+					 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) + 64;
+	do_lock(&lock);
+	fd = export(lock.id);
+	imports(to, "get", fd);
+	fails(importer(to, "vmap", 0), EINVAL, "mapping what begins within a page");
+	imports(to, "attach", 0);
+	imports(to, "map", BOTH_WAYS);
+	mark((void *)(uintptr_t)lock.user_addr, bytes, 9);
+	imports(to, "end", BOTH_WAYS);
+	fails(importer(to, "device-check", 9), 0, "a device can have it");
+	imports(to, "put", 0);
+	close(fd);
+	do_unlock(lock.id);
+
+	lock = (struct gigalock_lock){ .strategy = GIGALOCK_STRATEGY_RESERVED, .bytes = bytes };
+	do_lock(&lock);
+	fd = export(lock.id);
+	imports(to, "get", fd);
+	imports(to, "attach", 0);
+	fails(importer(to, "map", BOTH_WAYS), EOPNOTSUPP, "mapping memory without struct pages");
+	fails(importer(to, "vmap", 0), EINVAL, "  into the kernel");
+	refused(fd, 0, EOPNOTSUPP, GIGALOCK_REASON_DMABUF_REFUSED, "importing that");
+	imports(to, "put", 0);
+	close(fd);
+	do_unlock(lock.id);
+	close(to);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc < 2)
@@ -473,6 +645,10 @@ int main(int argc, char **argv)
 		run_gone(argv[2]);
 	else if (!strcmp(argv[1], "two") && argc == 4)
 		run_two(argv[2]);
+	else if (!strcmp(argv[1], "kernel") && argc == 4)
+		run_kernel(argv[2]);
+	else if (!strcmp(argv[1], "kernel-refused"))
+		run_kernel_refused();
 	else
 		bail("unknown words");
 	return tap_done();

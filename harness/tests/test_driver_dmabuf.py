@@ -10,8 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from gigalock_harness import places
 from gigalock_harness.guest import Guest, GuestConfig
 from gigalock_harness.inguest import run_tap
+from gigalock_harness.qemu_args import default_kernel
 from rawlock import (
     DEBUG,
     ENTRY_PER_PAGE,
@@ -123,6 +125,47 @@ def test_the_card_goes(tmp_path: Path) -> None:
             node = g.run("ls /dev/gigalock*").stdout.strip()
             r = g.run(f"gigalock --device {node} xfer --size 4M --strategy sg --json")
             assert json.loads(r.stdout)["verified"] is True, r.stdout
+        assert g.unexpected_lines() == []
+
+
+def importer_config(*cmdline: str) -> GuestConfig:
+    made = places.build_dir() / "driver" / default_kernel() / "importer" / "gl-importer.ko"
+    return GuestConfig(
+        ram_mib=512,
+        put_files={"/lib/modules/gl-importer.ko": made},
+        cmdline_extra=["memmap=8M$0x10000000", *cmdline],
+        driver_params=["reserved=0x10000000+8M", "pool_bytes=4M", "pool_count=1"],
+    )
+
+
+@pytest.fixture(scope="module")
+def importer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """A guest with a module of ours that imports dma-bufs, and memory of every kind."""
+    with Guest(importer_config(), tmp_path_factory.mktemp("importer")) as g:
+        assert g.run("insmod /lib/modules/gl-importer.ko").ok
+        g.run("echo 8 > /proc/sys/vm/nr_hugepages")
+        yield g
+        assert g.unexpected_lines() == []
+
+
+@pytest.mark.parametrize("strategy", ["contig-range", "pool", "sg", "hugetlb", "chunked"])
+def test_another_driver(importer: Guest, strategy: str) -> None:
+    """Attaches to a lock, maps it for its device and into the kernel, and has it still when the
+    lock's file and the card are gone."""
+    run_tap(importer, f"gl-dmabuf kernel {strategy} 4")
+    node = importer.run("ls /dev/gigalock*").stdout.strip()
+    assert json.loads(importer.run(f"gigalock --device {node} info --json").stdout)["locks"] == 0
+
+
+def test_what_another_driver_can_t_have(importer: Guest) -> None:
+    run_tap(importer, "gl-dmabuf kernel-refused")
+
+
+def test_another_driver_where_everything_bounces(tmp_path: Path) -> None:
+    with Guest(importer_config("swiotlb=force"), tmp_path) as g:
+        assert g.run("insmod /lib/modules/gl-importer.ko").ok
+        for strategy in ("sg", "chunked"):
+            run_tap(g, f"gl-dmabuf kernel {strategy} 1")
         assert g.unexpected_lines() == []
 
 
