@@ -293,8 +293,10 @@ static char *get_read_only(struct gigalock_lock *lock, const char *strategy)
 	lock->bytes = bytes;
 	lock->direction = GIGALOCK_DIR_TO_CARD;
 	lock->user_addr = (uintptr_t)mem;
-	if (!try_lock(lock))
+	if (!try_lock(lock)) {
+		printf("# its pages are a file's\n");
 		return mem;
+	}
 	if (card_why.err != EFAULT || huge)
 		bail("LOCK of a file's pages: reason %u", card_why.reason);
 	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
