@@ -49,6 +49,7 @@
 #include "gigalock_regs.h"
 
 #include "inject.h"
+#include "marks.h"
 
 #define GL_NAME		"gigalock"
 
@@ -403,8 +404,7 @@ struct gl_lock {
 	dma_addr_t dma_addr;
 	struct sg_table *sgt;
 	bool no_pages;			/* memory without struct pages */
-	struct gl_mark *marks;		/* places in a long table (segments.c) */
-	u32 nr_marks;
+	struct gl_marks marks;		/* places in a long table, by bytes */
 	u32 segments;
 	u64 longest;
 
@@ -491,8 +491,7 @@ struct gl_table {
 	u64 most;			/* bytes an entry may span */
 	u64 left;			/* of those, in the last one */
 	unsigned long next_pfn;		/* that would make the last one longer */
-	struct gl_table_mark *marks;	/* places in a long one, by page */
-	u32 nr_marks;
+	struct gl_marks marks;		/* places in a long one, by page */
 	u64 bytes;
 	u64 kernel_bytes;		/* that the table itself takes */
 };

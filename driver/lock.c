@@ -32,7 +32,7 @@ static void gl_lock_release(struct kref *ref)
 
 	gl_lock_detach(lock);
 	lock->strategy->free(lock);
-	kvfree(lock->marks);
+	gl_marks_free(&lock->marks);
 	gl_budget_give(lock);
 	atomic_dec(&card->locks);
 	atomic64_sub(lock->bytes, &card->locked_bytes);

@@ -5,8 +5,6 @@
  */
 #include <linux/math64.h>
 #include <linux/mm.h>
-#include <linux/slab.h>
-#include <linux/vmalloc.h>
 
 #include "gl.h"
 
@@ -18,56 +16,35 @@
  */
 #define GL_MARK_EVERY	16
 
-struct gl_mark {
-	struct scatterlist *sg;
-	u64 offset;
-};
-
 static void gl_lock_mark(struct gl_lock *lock)
 {
-	u32 i, most = lock->sgt->nents / GL_MARK_EVERY;
-	size_t bytes = array_size(most, sizeof(*lock->marks));
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 	struct scatterlist *s;
 	u64 offset = 0;
+	u32 i;
 
-	if (!most)
-		return;
-	/* Never many pages in a row, not even as a first try as kvmalloc() does. */
-	lock->marks = bytes > PAGE_SIZE ? __vmalloc(bytes, gfp) : kmalloc(bytes, gfp);
-	if (!lock->marks)
+	lock->table_bytes += gl_marks_make(&lock->marks, lock->sgt->nents / GL_MARK_EVERY);
+	if (!lock->marks.most)
 		return;
 	for_each_sgtable_dma_sg(lock->sgt, s, i) {
-		if (i && i % GL_MARK_EVERY == 0 && lock->nr_marks < most)
-			lock->marks[lock->nr_marks++] = (struct gl_mark){
-				.sg = s, .offset = offset,
-			};
+		if (i && i % GL_MARK_EVERY == 0)
+			gl_marks_add(&lock->marks, s, offset);
 		offset += sg_dma_len(s);
 	}
-	lock->table_bytes += bytes;
 }
 
 void gl_lock_seek(struct gl_lock *lock, u64 offset, struct gl_pos *pos)
 {
-	u32 low = 0, high = lock->nr_marks;
+	const struct gl_mark *mark;
 
 	pos->offset = offset;
 	pos->sg = NULL;
 	if (!lock->sgt)
 		return;
 	pos->sg = lock->sgt->sgl;
-	/* Behind the last mark that isn't beyond it. */
-	while (low < high) {
-		u32 middle = low + (high - low) / 2;
-
-		if (lock->marks[middle].offset <= offset)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (low) {
-		pos->sg = lock->marks[low - 1].sg;
-		pos->offset -= lock->marks[low - 1].offset;
+	mark = gl_marks_before(&lock->marks, offset);
+	if (mark) {
+		pos->sg = mark->sg;
+		pos->offset -= mark->place;
 	}
 	while (pos->offset >= sg_dma_len(pos->sg)) {
 		pos->offset -= sg_dma_len(pos->sg);

@@ -9,7 +9,6 @@
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
-#include <linux/vmalloc.h>
 
 #include "compat.h"
 #include "gl.h"
@@ -124,51 +123,21 @@ int gl_table_why(u64 bytes, struct gl_table *table, int err, struct gl_fail *fai
  */
 #define GL_TABLE_MARK_EVERY	16
 
-struct gl_table_mark {
-	struct scatterlist *sg;
-	u64 page;
-};
-
-/* Marks for a finished table. Without them a search takes longer, nothing else. */
 static void gl_table_mark(struct gl_table *table)
 {
 	u32 most = (table->sgt.orig_nents - 1) / GL_TABLE_MARK_EVERY;
-	size_t bytes = array_size(most, sizeof(*table->marks));
-	gfp_t gfp = GFP_KERNEL_ACCOUNT | __GFP_NOWARN;
 	struct scatterlist *s;
 	unsigned int i;
 	u64 page = 0;
 
-	if (!most)
-		return;
-	/* Never many pages in a row, as the table itself. */
-	table->marks = bytes > PAGE_SIZE ? __vmalloc(bytes, gfp) : kmalloc(bytes, gfp);
-	if (!table->marks)
+	table->kernel_bytes += gl_marks_make(&table->marks, most);
+	if (!table->marks.most)
 		return;
 	for_each_sgtable_sg(&table->sgt, s, i) {
 		if (i && i % GL_TABLE_MARK_EVERY == 0)
-			table->marks[table->nr_marks++] = (struct gl_table_mark){
-				.sg = s, .page = page,
-			};
+			gl_marks_add(&table->marks, s, page);
 		page += PFN_UP(s->offset + s->length);
 	}
-	table->kernel_bytes += bytes > PAGE_SIZE ? PAGE_ALIGN(bytes) : bytes;
-}
-
-/* The last mark that isn't behind @page, or NULL: the beginning is nearer. */
-static struct gl_table_mark *gl_table_mark_before(struct gl_table *table, u64 page)
-{
-	u32 low = 0, high = table->nr_marks;
-
-	while (low < high) {
-		u32 middle = low + (high - low) / 2;
-
-		if (table->marks[middle].page <= page)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low ? &table->marks[low - 1] : NULL;
 }
 
 /*
@@ -177,11 +146,11 @@ static struct gl_table_mark *gl_table_mark_before(struct gl_table *table, u64 pa
  */
 unsigned long gl_table_pfn(struct gl_table *table, u64 page, u64 *run)
 {
-	struct gl_table_mark *mark = gl_table_mark_before(table, page);
+	const struct gl_mark *mark = gl_marks_before(&table->marks, page);
 	struct scatterlist *s = mark ? mark->sg : table->sgt.sgl;
 
 	if (mark)
-		page -= mark->page;
+		page -= mark->place;
 	for (; s; s = sg_next(s)) {
 		u64 pages = PFN_UP(s->offset + s->length);
 
@@ -205,7 +174,7 @@ void gl_table_free(struct gl_table *table)
 		next = sg_is_chain(link) ? sg_chain_ptr(link) : NULL;
 		free_page((unsigned long)chunk);
 	}
-	kvfree(table->marks);
+	gl_marks_free(&table->marks);
 	memset(table, 0, sizeof(*table));
 }
 
