@@ -5,6 +5,8 @@
  * wrote beside the transfer.
  *
  *   gl-bounce [/dev/gigalock0]
+ *
+ * The guest has two huge pages set aside, and a pool of a buffer of 128 KiB.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -53,6 +55,61 @@ static uint64_t same_until(const uint8_t *mem, uint64_t from, uint64_t to)
 	while (from < to && mem[from] == pattern(from))
 		from++;
 	return from;
+}
+
+/*
+ * Both ways with one byte that is synced and one that isn't, by any strategy: what
+ * @bounces loses the second, what the card reaches by itself does not.
+ */
+static void one(uint32_t strategy, uint64_t bytes, bool bounces)
+{
+	static const char * const names[] = {
+		"coherent", "contig-range", "sg", "reserved", "pool", "hugetlb", "chunked",
+	};
+	struct gigalock_lock l = { .size = sizeof(l), .strategy = strategy,
+				   .direction = GIGALOCK_DIR_BOTH, .bytes = bytes };
+	struct gigalock_unlock u = { .size = sizeof(u) };
+	const uint64_t synced = bytes / 2 + 77, left = bytes / 2 + 78;
+	bool own = strategy == GIGALOCK_STRATEGY_HUGETLB;
+	uint8_t *mem = NULL;
+
+	if (own) {
+		mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
+		l.user_addr = (uintptr_t)mem;
+	}
+	if (mem == MAP_FAILED || ioctl(fd, GIGALOCK_IOC_LOCK, &l))
+		bail("LOCK by %s", names[strategy]);
+	u.id = l.id;
+	if (!own)
+		mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			   l.mmap_offset);
+	if (mem == MAP_FAILED)
+		bail("mmap by %s", names[strategy]);
+	for (uint64_t i = 0; i < bytes; i++)
+		mem[i] = pattern(i);
+	sync_range(l.id, GIGALOCK_SYNC_FOR_DEVICE, 0, 0);
+	mem[synced] = ~pattern(synced);
+	mem[left] = ~pattern(left);
+	sync_range(l.id, GIGALOCK_SYNC_FOR_DEVICE, synced, 1);
+	transfer(l.id, GIGALOCK_DIR_TO_CARD, 0, bytes);
+	memset(mem, 0, bytes);
+	sync_range(l.id, GIGALOCK_SYNC_FOR_DEVICE, 0, 0);
+	transfer(l.id, GIGALOCK_DIR_FROM_CARD, 0, bytes);
+	ok(!mem[1] == bounces, "%s: the CPU sees what the card wrote without a sync: %s",
+	   names[strategy], bounces ? "no" : "yes");
+	sync_range(l.id, GIGALOCK_SYNC_FOR_CPU, synced, 1);
+	ok(!mem[left] == bounces, "  a sync brings its own byte alone");
+	is(mem[synced], (uint8_t)~pattern(synced), "  what was synced came to the card and back");
+	sync_range(l.id, GIGALOCK_SYNC_FOR_CPU, 0, 0);
+	is(mem[left], bounces ? pattern(left) : (uint8_t)~pattern(left),
+	   bounces ? "  what was not did not" : "  so did what was not");
+	mem[synced] = pattern(synced);
+	mem[left] = pattern(left);
+	is(same_until(mem, 0, bytes), bytes, "  every other byte is back");
+	munmap(mem, bytes);
+	if (ioctl(fd, GIGALOCK_IOC_UNLOCK, &u))
+		bail("UNLOCK by %s", names[strategy]);
 }
 
 int main(int argc, char **argv)
@@ -118,5 +175,10 @@ int main(int argc, char **argv)
 		bail("UNLOCK");
 	is(mem[SIZE], 0x77, "unlocking, too");
 	is(mem[SIZE + 3995], 0x77, "to the end of the page");
+	one(GIGALOCK_STRATEGY_COHERENT, 64 << 10, false);
+	one(GIGALOCK_STRATEGY_CONTIG_RANGE, 128 << 10, true);
+	one(GIGALOCK_STRATEGY_POOL, 128 << 10, true);
+	one(GIGALOCK_STRATEGY_HUGETLB, 4 << 20, true);
+	one(GIGALOCK_STRATEGY_CHUNKED, 4 << 20, true);
 	return tap_done();
 }

@@ -373,7 +373,11 @@ def test_a_card_without_a_root_port(tmp_path: Path) -> None:
 
 def test_bounced_buffers(tmp_path: Path) -> None:
     """Every byte goes through a bounce buffer: what isn't the transfer's stays as it was."""
-    config = GuestConfig(ram_mib=512, cmdline_extra=["swiotlb=force"])
+    config = GuestConfig(
+        ram_mib=512,
+        cmdline_extra=["swiotlb=force", "hugepages=2"],
+        driver_params=["pool_bytes=128K", "pool_count=1"],
+    )
     with Guest(config, tmp_path) as g:
         run_tap(g, "gl-bounce")
         assert g.unexpected_lines() == []
