@@ -513,6 +513,7 @@ def objects(g: Guest) -> int:
         ("hugetlb", "4M"),
         ("reserved", "1M"),
         ("pool", "1M"),
+        ("dmabuf", "1M"),
     ],
 )
 def test_a_thousand_locks_leave_nothing(region: Guest, strategy: str, size: str) -> None:
