@@ -37,6 +37,11 @@ def test_mapping(guest: Guest, strategy: str) -> None:
     run_tap(guest, f"gl-map {strategy} {SIZES[strategy]}")
 
 
+@pytest.mark.parametrize("strategy", ["coherent", "chunked"])
+def test_what_a_process_does_to_a_mapping(guest: Guest, strategy: str) -> None:
+    run_tap(guest, f"gl-remap {strategy}")
+
+
 def test_mapping_behind_an_iommu(tmp_path: Path) -> None:
     """Coherent memory is then made of pages from anywhere, in the order the card sees."""
     with Guest(GuestConfig(ram_mib=512, iommu="intel"), tmp_path) as g:
