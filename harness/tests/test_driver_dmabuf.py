@@ -40,6 +40,26 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
         assert g.unexpected_lines(allowed=FITS_TWICE) == []
 
 
+def importer_config(*cmdline: str) -> GuestConfig:
+    made = places.build_dir() / "driver" / default_kernel() / "importer" / "gl-importer.ko"
+    return GuestConfig(
+        ram_mib=512,
+        put_files={"/lib/modules/gl-importer.ko": made},
+        cmdline_extra=["memmap=8M$0x10000000", *cmdline],
+        driver_params=["reserved=0x10000000+8M", "pool_bytes=4M", "pool_count=1"],
+    )
+
+
+@pytest.fixture(scope="module")
+def importer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """A guest with a module of ours that imports dma-bufs, and memory of every kind."""
+    with Guest(importer_config(), tmp_path_factory.mktemp("importer")) as g:
+        assert g.run("insmod /lib/modules/gl-importer.ko").ok
+        g.run("echo 8 > /proc/sys/vm/nr_hugepages")
+        yield g
+        assert g.unexpected_lines() == []
+
+
 def locks(g: Guest) -> int:
     return int(json.loads(g.run("gigalock info --json").stdout)["locks"])
 
@@ -72,9 +92,12 @@ def test_export_behind_an_iommu(tmp_path: Path) -> None:
 
 def test_export_where_everything_bounces(tmp_path: Path) -> None:
     """The sync of an import brings its bytes, and no others."""
-    with Guest(GuestConfig(ram_mib=512, cmdline_extra=["swiotlb=force"]), tmp_path) as g:
+    with Guest(importer_config("swiotlb=force"), tmp_path) as g:
         for strategy in ("coherent", "sg", "chunked"):
             run_tap(g, f"gl-dmabuf export {strategy} 1")
+        assert g.run("insmod /lib/modules/gl-importer.ko").ok
+        for strategy in ("sg", "chunked"):
+            run_tap(g, f"gl-dmabuf kernel {strategy} 1")
         assert g.unexpected_lines() == []
 
 
@@ -119,37 +142,14 @@ def test_import_of_what_the_kernel_makes(kernel: str, tmp_path: Path) -> None:
         assert g.unexpected_lines() == []
 
 
-def test_the_card_goes(tmp_path: Path) -> None:
+def test_the_card_goes(importer: Guest) -> None:
     """Unbound with exports, imports and mappings alive: none can be used, nothing is touched
     that is no longer there, and the card works when it is bound again."""
-    with Guest(GuestConfig(ram_mib=512), tmp_path) as g:
-        g.run("echo 8 > /proc/sys/vm/nr_hugepages")
-        for strategy in STRATEGIES:
-            run_tap(g, f"gl-dmabuf gone {strategy} 4")
-            node = g.run("ls /dev/gigalock*").stdout.strip()
-            r = g.run(f"gigalock --device {node} xfer --size 4M --strategy sg --json")
-            assert json.loads(r.stdout)["verified"] is True, r.stdout
-        assert g.unexpected_lines() == []
-
-
-def importer_config(*cmdline: str) -> GuestConfig:
-    made = places.build_dir() / "driver" / default_kernel() / "importer" / "gl-importer.ko"
-    return GuestConfig(
-        ram_mib=512,
-        put_files={"/lib/modules/gl-importer.ko": made},
-        cmdline_extra=["memmap=8M$0x10000000", *cmdline],
-        driver_params=["reserved=0x10000000+8M", "pool_bytes=4M", "pool_count=1"],
-    )
-
-
-@pytest.fixture(scope="module")
-def importer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    """A guest with a module of ours that imports dma-bufs, and memory of every kind."""
-    with Guest(importer_config(), tmp_path_factory.mktemp("importer")) as g:
-        assert g.run("insmod /lib/modules/gl-importer.ko").ok
-        g.run("echo 8 > /proc/sys/vm/nr_hugepages")
-        yield g
-        assert g.unexpected_lines() == []
+    for strategy in STRATEGIES:
+        run_tap(importer, f"gl-dmabuf gone {strategy} 4")
+        node = importer.run("ls /dev/gigalock*").stdout.strip()
+        r = importer.run(f"gigalock --device {node} xfer --size 4M --strategy sg --json")
+        assert json.loads(r.stdout)["verified"] is True, r.stdout
 
 
 @pytest.mark.parametrize("strategy", ["contig-range", "pool", "sg", "hugetlb", "chunked"])
@@ -163,14 +163,6 @@ def test_another_driver(importer: Guest, strategy: str) -> None:
 
 def test_what_another_driver_can_t_have(importer: Guest) -> None:
     run_tap(importer, "gl-dmabuf kernel-refused")
-
-
-def test_another_driver_where_everything_bounces(tmp_path: Path) -> None:
-    with Guest(importer_config("swiotlb=force"), tmp_path) as g:
-        assert g.run("insmod /lib/modules/gl-importer.ko").ok
-        for strategy in ("sg", "chunked"):
-            run_tap(g, f"gl-dmabuf kernel {strategy} 1")
-        assert g.unexpected_lines() == []
 
 
 def test_two_cards(tmp_path: Path) -> None:
