@@ -267,6 +267,53 @@ def test_every_reason_of_the_driver() -> None:
     }
 
 
+def errnos_of_reasons() -> dict[str, set[str]]:
+    """By docs/driver.md."""
+    rows = table_rows((TOP / "docs" / "driver.md").read_text(), "reason")
+    return {row[0].strip("`"): set(re.findall(r"`(E\w+)`", row[1])) for row in rows}
+
+
+def test_errnos_that_the_driver_gives() -> None:
+    """Each errno that stands beside a reason in the driver's source is one that the table has."""
+    said = errnos_of_reasons()
+    source = "".join(path.read_text() for path in (TOP / "driver").glob("*.c"))
+    given = re.findall(
+        r"gl_fail_set\(\w+,\s*GIGALOCK_REASON_(\w+),\s*GIGALOCK_STAGE_\w+,\s*(?:err \?: )?-(E\w+)",
+        source,
+    )
+    # What is wrong with an argument may have an errno of its own, set behind it.
+    given += [("BAD_ARGUMENT", err) for err in re.findall(r"\bfail->err = -(E\w+)", source)]
+    assert len(given) > 30
+    for name, err in given:
+        reason = name.lower().replace("_", "-")
+        assert err in said[reason], f"{reason}: {err}"
+
+
+def test_errnos_of_a_lock_in_the_header() -> None:
+    """The comment of struct gigalock_lock has the reasons of each errno, as the table does."""
+    said = errnos_of_reasons()
+    comment = re.search(
+        r"each with a reason:\n(.*?)\*/\nstruct gigalock_lock ",
+        places.UAPI_HEADER.read_text(),
+        re.DOTALL,
+    )
+    assert comment
+    entries = re.findall(
+        r"^ \*   (E[A-Z0-9]+)\b(.*?)(?=^ \*   E|\Z)", comment[1], re.MULTILINE | re.DOTALL
+    )
+    listed: dict[str, set[str]] = {}
+    for err, text in entries:
+        for reason in re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text):
+            if reason in said:
+                listed.setdefault(reason, set()).update({err, *re.findall(r"\bE[A-Z]+", text)})
+                assert err in said[reason], f"{reason}: {err} in the header"
+    transfers = {"card-range", "lock-range", "device-error", "cancelled", "device-gone"}
+    assert set(said) - set(listed) == transfers
+    for reason, errnos in listed.items():
+        if reason != "bad-argument":  # of a transfer, it has others
+            assert said[reason] <= errnos, f"{reason}: {said[reason]} in the table"
+
+
 def test_device_errors() -> None:
     header = (TOP / "qemu-dev" / "include" / "gigalock_regs.h").read_text()
     defined = {
