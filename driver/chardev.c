@@ -456,7 +456,10 @@ static int gl_release(struct inode *inode, struct file *filp)
 	gl_queues_release(file);
 	gl_xfer_release_all(file);
 	xa_for_each(&file->locks, id, lock) {
+		mutex_lock(&file->lock);
 		xa_erase(&file->locks, id);
+		gl_mapping_remove(file, &lock->map);
+		mutex_unlock(&file->lock);
 		gl_lock_put(lock);
 	}
 	xa_destroy(&file->locks);

@@ -17,7 +17,8 @@
  * mmap_lock inside.
  *
  * Lock order: gl_card.files_lock > gl_file.lock > gl_chan.lock > the
- * spinlocks (gl_card.log_lock, gl_file.done_lock).
+ * spinlocks (gl_card.log_lock, gl_file.done_lock). Nothing is taken inside of
+ * gl_card.maps_lock.
  */
 #ifndef GIGALOCK_GL_H
 #define GIGALOCK_GL_H
@@ -241,6 +242,9 @@ struct gl_card {
 	struct list_head files;
 	struct mutex exports_lock;	/* the list, and as above where only they hold a lock */
 	struct list_head exports;	/* of gl_export */
+	struct mutex maps_lock;		/* the two below */
+	struct rb_root maps;		/* of gl_mapping, by offset */
+	u64 next_page;			/* where the next one is looked for */
 	atomic_t locks;
 	atomic64_t locked_bytes;
 
@@ -287,8 +291,6 @@ struct gl_file {
 	unsigned int made_xfers;	/* places in it that are used */
 	struct xarray queues;
 	u32 next_queue;
-	struct rb_root maps;		/* of gl_mapping, by offset */
-	u64 next_page;			/* where the next one is looked for */
 	u32 next_lock;			/* ids go round: one given back is not soon another's */
 	unsigned int nr_xfers;
 	struct eventfd_ctx __rcu *eventfd;
@@ -349,7 +351,8 @@ struct gl_mapping_ops {
 struct gl_mapping {
 	const struct gl_mapping_ops *ops;
 	struct gl_card *card;
-	struct rb_node node;		/* in gl_file.maps */
+	struct gl_file *file;		/* while it is found by its offset */
+	struct rb_node node;		/* in gl_card.maps */
 	u64 base;			/* offset in pages, 0: none */
 	u64 pages;
 };

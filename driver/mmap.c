@@ -6,7 +6,9 @@
  *
  * Offsets stay below 2^44, as far as 32-bit callers can count. They go round:
  * one given back is not soon another's. Large ranges begin at a multiple of a
- * huge page, as the address they are mapped at does.
+ * huge page, as the address they are mapped at does. No two files of a card have
+ * the same: taking away what one has mapped is done by offset, for all files of
+ * the node at once.
  */
 #include <linux/align.h>
 #include <linux/mm.h>
@@ -17,7 +19,7 @@
 /* Offsets in pages; 0 stands for none. */
 #define GL_MAPPING_PAGES	BIT_ULL(44 - PAGE_SHIFT)
 
-/* ---- ranges of offsets, under gl_file.lock ---- */
+/* ---- ranges of offsets, under gl_card.maps_lock ---- */
 
 static struct gl_mapping *gl_mapping_of(struct rb_node *node)
 {
@@ -25,9 +27,9 @@ static struct gl_mapping *gl_mapping_of(struct rb_node *node)
 }
 
 /* The range that @page lies in, or else the next one above it. */
-static struct gl_mapping *gl_mapping_at(struct gl_file *file, u64 page)
+static struct gl_mapping *gl_mapping_at(struct gl_card *card, u64 page)
 {
-	struct rb_node *node = file->maps.rb_node;
+	struct rb_node *node = card->maps.rb_node;
 	struct gl_mapping *found = NULL;
 
 	while (node) {
@@ -43,9 +45,9 @@ static struct gl_mapping *gl_mapping_at(struct gl_file *file, u64 page)
 	return found;
 }
 
-static void gl_mapping_insert(struct gl_file *file, struct gl_mapping *map)
+static void gl_mapping_insert(struct gl_card *card, struct gl_mapping *map)
 {
-	struct rb_node **link = &file->maps.rb_node, *parent = NULL;
+	struct rb_node **link = &card->maps.rb_node, *parent = NULL;
 
 	while (*link) {
 		parent = *link;
@@ -53,17 +55,17 @@ static void gl_mapping_insert(struct gl_file *file, struct gl_mapping *map)
 		       &parent->rb_left : &parent->rb_right;
 	}
 	rb_link_node(&map->node, parent, link);
-	rb_insert_color(&map->node, &file->maps);
+	rb_insert_color(&map->node, &card->maps);
 }
 
 /* The first place of that many free pages in [from, to), or 0. */
-static u64 gl_mapping_gap(struct gl_file *file, u64 from, u64 to, u64 pages,
+static u64 gl_mapping_gap(struct gl_card *card, u64 from, u64 to, u64 pages,
 			  u64 align)
 {
 	u64 base = ALIGN(from, align);
 
 	while (base < to && pages <= to - base) {
-		struct gl_mapping *next = gl_mapping_at(file, base);
+		struct gl_mapping *next = gl_mapping_at(card, base);
 
 		if (!next || next->base >= base + pages)
 			return base;
@@ -77,30 +79,53 @@ int gl_mapping_add(struct gl_file *file, struct gl_mapping *map, u64 bytes)
 	u64 pages = bytes >> PAGE_SHIFT;
 	u64 align = bytes >= PUD_SIZE ? PUD_SIZE / PAGE_SIZE :
 		    bytes >= PMD_SIZE ? PMD_SIZE / PAGE_SIZE : 1;
+	struct gl_card *card = file->card;
 	u64 base = 0;
 
 	lockdep_assert_held(&file->lock);
-	if (file->next_page)
-		base = gl_mapping_gap(file, file->next_page, GL_MAPPING_PAGES,
+	mutex_lock(&card->maps_lock);
+	if (card->next_page)
+		base = gl_mapping_gap(card, card->next_page, GL_MAPPING_PAGES,
 				      pages, align);
 	if (!base)
-		base = gl_mapping_gap(file, 1, GL_MAPPING_PAGES, pages, align);
-	if (!base)
-		return -ENOMEM;
-	map->base = base;
-	map->pages = pages;
-	file->next_page = base + pages;
-	gl_mapping_insert(file, map);
-	return 0;
+		base = gl_mapping_gap(card, 1, GL_MAPPING_PAGES, pages, align);
+	if (base) {
+		map->file = file;
+		map->base = base;
+		map->pages = pages;
+		card->next_page = base + pages;
+		gl_mapping_insert(card, map);
+	}
+	mutex_unlock(&card->maps_lock);
+	return base ? 0 : -ENOMEM;
 }
 
 void gl_mapping_remove(struct gl_file *file, struct gl_mapping *map)
 {
+	struct gl_card *card = file->card;
+
 	lockdep_assert_held(&file->lock);
 	if (!map->pages)
 		return;
-	rb_erase(&map->node, &file->maps);
+	mutex_lock(&card->maps_lock);
+	rb_erase(&map->node, &card->maps);
+	mutex_unlock(&card->maps_lock);
 	map->pages = 0;
+}
+
+/* What @page belongs to, if that is the file's. It stays while gl_file.lock is held. */
+static struct gl_mapping *gl_mapping_find(struct gl_file *file, u64 page)
+{
+	struct gl_card *card = file->card;
+	struct gl_mapping *map;
+
+	lockdep_assert_held(&file->lock);
+	mutex_lock(&card->maps_lock);
+	map = gl_mapping_at(card, page);
+	if (map && (page < map->base || map->file != file))
+		map = NULL;
+	mutex_unlock(&card->maps_lock);
+	return map;
 }
 
 /* ---- VMAs ---- */
@@ -171,8 +196,8 @@ int gl_file_mmap(struct gl_file *file, struct vm_area_struct *vma)
 		return -EINVAL;
 
 	mutex_lock(&file->lock);
-	map = gl_mapping_at(file, page);
-	if (!map || page < map->base) {
+	map = gl_mapping_find(file, page);
+	if (!map) {
 		err = -ENOENT;
 	} else {
 		offset = (page - map->base) << PAGE_SHIFT;

@@ -193,6 +193,7 @@ static int gl_probe(struct pci_dev *pdev, const struct pci_device_id *id)
 	card->pdev = pdev;
 	mutex_init(&card->files_lock);
 	mutex_init(&card->take_lock);
+	mutex_init(&card->maps_lock);
 	INIT_LIST_HEAD(&card->files);
 	mutex_init(&card->exports_lock);
 	INIT_LIST_HEAD(&card->exports);

@@ -8,9 +8,10 @@
  */
 #include <setjmp.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 
-#include "card.h"
+#include "queue.h"
 
 #ifndef MREMAP_DONTUNMAP
 #define MREMAP_DONTUNMAP 4
@@ -136,7 +137,7 @@ static void test_rights(void)
 	char *mem = map(card, 0, BYTES, PROT_READ | PROT_WRITE), *seen;
 	int own = card, reader;
 
-	mem[0] = mem[0];
+	access_of(mem, true);
 	if (mprotect(mem, BYTES, PROT_READ))
 		bail("mprotect");
 	is(access_of(mem, true), SIGSEGV, "for reading only, it isn't written");
@@ -196,7 +197,7 @@ static void test_forked(void)
 	int to[2], from[2], status;
 	char c = 0;
 
-	mem[0] = mem[0];
+	access_of(mem, true);
 	if (pipe(to) || pipe(from))
 		bail("pipe");
 	if (!fork()) {
@@ -214,6 +215,47 @@ static void test_forked(void)
 		bail("the child");
 	wait(&status);
 	is(status, 0, "which saw all of it");
+}
+
+static long page_faults(void)
+{
+	struct rusage r;
+
+	getrusage(RUSAGE_SELF, &r);
+	return r.ru_minflt;
+}
+
+/* Another file's queue goes, and what it showed; ours is left alone. */
+static void test_others(void)
+{
+	char *mem = map(card, 0, BYTES, PROT_READ | PROT_WRITE);
+	struct gigalock_lock before = { .strategy = lock.strategy };
+	int own = card;
+	struct queue q;
+	long faults;
+
+	card = open("/dev/gigalock0", O_RDWR | O_CLOEXEC);
+	/* So long that the queue lies where our lock does, if each file counted for itself. */
+	before.bytes = lock.mmap_offset - PAGE;
+	if (before.bytes && before.bytes < 2 * BYTES)
+		do_lock(&before);
+	queue_make(&q, 16, 0);
+	ok(q.c.mmap_offset >= lock.mmap_offset + BYTES ||
+	   q.c.mmap_offset + q.c.ring_bytes <= lock.mmap_offset, "two files have other offsets");
+	refused(mmap(NULL, PAGE, PROT_READ, MAP_SHARED, own, q.c.mmap_offset), ENOENT,
+		"and can't use each other's");
+	(void)q.ring[0].seq;
+	is(marked_until(mem, BYTES, 0), BYTES, "all of ours is there");
+	if (queue_destroy(&q))
+		bail("QUEUE_DESTROY");
+	faults = page_faults();
+	for (uint64_t i = 0; i < BYTES; i += PAGE)
+		access_of(mem + i, true);
+	is(page_faults() - faults, 0, "and still is, when the other's queue is gone");
+	munmap((void *)q.ring, q.c.ring_bytes);
+	munmap(mem, BYTES);
+	close(card);
+	card = own;
 }
 
 /* Moved and cut up, it is found when the card goes. */
@@ -261,6 +303,7 @@ int main(int argc, char **argv)
 	mem = map(card, 0, BYTES, PROT_READ | PROT_WRITE);
 	mark(mem, BYTES, 0);
 	munmap(mem, BYTES);
+	test_others();
 	test_longer();
 	test_moved();
 	test_other_pages();
