@@ -3,8 +3,12 @@
  * Queues: a channel of one's own. The card writes each completion into a ring
  * that is mapped here, its seq last; so reaping is reading memory.
  *
- * One thread submits while another reaps: what they share is two counters, each
+ * One thread submits while another reaps: what they share is counters, each
  * written by one of them.
+ *
+ * The ring says what the card wrote, and a card can write of what it was never told
+ * to do. So no more is believed than was submitted; what the kernel says is done, it
+ * has seen of a submission, even if the thread that made it hasn't counted it yet.
  */
 #define _DEFAULT_SOURCE
 #include <endian.h>
@@ -23,6 +27,7 @@ struct glk_queue {
 	uint32_t channel;
 	atomic_uint submitted;	/* written by who submits */
 	atomic_uint seen;	/* by who reaps */
+	atomic_uint known;	/* by who reaps: done, as the kernel says */
 };
 
 _Static_assert(sizeof(struct gigalock_completion) == 32, "as the card writes it");
@@ -133,6 +138,23 @@ int glk_queue_submit(struct glk_queue *queue,
 	return (int)call.count;
 }
 
+/* How far @count is ahead of @seen; two threads' counters may be read out of turn. */
+static uint32_t ahead(uint32_t count, uint32_t seen)
+{
+	return count - seen > INT32_MAX ? 0 : count - seen;
+}
+
+/* The completions that there can be: who looks has read @seen of them. */
+static uint32_t can_be(struct glk_queue *queue, uint32_t seen)
+{
+	uint32_t submitted = ahead(atomic_load_explicit(&queue->submitted,
+							memory_order_acquire), seen);
+	uint32_t known = ahead(atomic_load_explicit(&queue->known,
+						    memory_order_relaxed), seen);
+
+	return submitted > known ? submitted : known;
+}
+
 /* Is completion number @n there? Its seq is read before all else. */
 static bool is_there(const struct glk_queue *queue, uint32_t n)
 {
@@ -146,8 +168,11 @@ unsigned int glk_queue_reap(struct glk_queue *queue,
 			    struct gigalock_completion *done, unsigned int max)
 {
 	uint32_t seen = atomic_load_explicit(&queue->seen, memory_order_relaxed);
+	uint32_t most = can_be(queue, seen);
 	unsigned int count = 0;
 
+	if (max > most)
+		max = most;
 	for (; count < max && is_there(queue, seen); count++, seen++) {
 		const struct gigalock_completion *at =
 			&queue->ring[seen & (queue->entries - 1)];
@@ -161,9 +186,13 @@ unsigned int glk_queue_reap(struct glk_queue *queue,
 			.seq = seen + 1,
 		};
 	}
+	if (!count)
+		return 0;
+	/* Left behind for 2^31 completions it would seem to be ahead. */
+	if (!ahead(atomic_load_explicit(&queue->known, memory_order_relaxed), seen))
+		atomic_store_explicit(&queue->known, seen, memory_order_relaxed);
 	/* Read before the place is given to the card again. */
-	if (count)
-		atomic_store_explicit(&queue->seen, seen, memory_order_release);
+	atomic_store_explicit(&queue->seen, seen, memory_order_release);
 	return count;
 }
 
@@ -176,16 +205,23 @@ int glk_queue_wait(struct glk_queue *queue, int timeout_ms)
 		.seen = seen,
 		.timeout_ms = timeout_ms < 0 ? -1 : timeout_ms,
 	};
+	int ret;
 
-	if (is_there(queue, seen))
+	if (can_be(queue, seen) && is_there(queue, seen))
 		return 0;
-	return glk_ioctl(queue->card->fd, GIGALOCK_IOC_QUEUE_WAIT, &call);
+	ret = glk_ioctl(queue->card->fd, GIGALOCK_IOC_QUEUE_WAIT, &call);
+	if (!ret)
+		atomic_store_explicit(&queue->known, call.seen, memory_order_relaxed);
+	return ret;
 }
 
 unsigned int glk_queue_pending(const struct glk_queue *queue)
 {
-	return atomic_load_explicit(&queue->submitted, memory_order_acquire) -
-	       atomic_load_explicit(&queue->seen, memory_order_acquire);
+	uint32_t submitted = atomic_load_explicit(&queue->submitted,
+						  memory_order_acquire);
+
+	return ahead(submitted, atomic_load_explicit(&queue->seen,
+						     memory_order_acquire));
 }
 
 unsigned int glk_queue_entries(const struct glk_queue *queue)

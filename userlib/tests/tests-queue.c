@@ -22,6 +22,7 @@ static struct glk_queue queue_at(uint32_t seen)
 	memset(ring, 0, sizeof(ring));
 	atomic_init(&queue.submitted, seen);
 	atomic_init(&queue.seen, seen);
+	atomic_init(&queue.known, seen);
 	return queue;
 }
 
@@ -50,6 +51,7 @@ static void nothing_is_there_yet(void **state)
 	struct gigalock_completion done[4];
 
 	(void)state;
+	atomic_fetch_add(&queue.submitted, 3);
 	assert_int_equal(glk_queue_reap(&queue, done, 4), 0);
 	/* The second is there, the first is not: they come in order. */
 	complete(1);
@@ -96,9 +98,70 @@ static void wait_looks_first(void **state)
 	struct glk_queue queue = queue_at(5);
 
 	(void)state;
+	atomic_fetch_add(&queue.submitted, 1);
 	assert_int_equal(glk_queue_wait(&queue, 0), -EBADF);
 	complete(5);
 	assert_int_equal(glk_queue_wait(&queue, -1), 0);
+}
+
+/* A record of what nobody submitted: not taken, not counted, and not waited for. */
+static void what_nobody_submitted(void **state)
+{
+	static const uint32_t starts[] = { 0, 7, INT32_MAX - 1, UINT32_MAX - 1 };
+
+	(void)state;
+	for (size_t s = 0; s < sizeof(starts) / sizeof(starts[0]); s++) {
+		struct glk_queue queue = queue_at(starts[s]);
+		struct gigalock_completion done[PLACES];
+
+		for (uint32_t n = 0; n < PLACES; n++)
+			complete(starts[s] + n);
+		assert_int_equal(glk_queue_reap(&queue, done, PLACES), 0);
+		assert_int_equal(glk_queue_pending(&queue), 0);
+		assert_int_equal(glk_queue_wait(&queue, 0), -EBADF);
+		atomic_fetch_add(&queue.submitted, 2);
+		assert_int_equal(glk_queue_wait(&queue, 0), 0);
+		assert_int_equal(glk_queue_reap(&queue, done, PLACES), 2);
+		check(&done[1], starts[s] + 1);
+		assert_int_equal(glk_queue_reap(&queue, done, PLACES), 0);
+		assert_int_equal(glk_queue_pending(&queue), 0);
+	}
+}
+
+/* Done, says the kernel, before the thread that submitted has counted: it counts. */
+static void done_before_it_is_counted(void **state)
+{
+	struct glk_queue queue = queue_at(9);
+	struct gigalock_completion done[4];
+
+	(void)state;
+	complete(9);
+	complete(10);
+	atomic_store(&queue.known, 10);
+	assert_int_equal(glk_queue_reap(&queue, done, 4), 1);
+	check(&done[0], 9);
+	assert_int_equal(glk_queue_pending(&queue), 0);
+	atomic_fetch_add(&queue.submitted, 2);
+	assert_int_equal(glk_queue_pending(&queue), 1);
+	assert_int_equal(glk_queue_reap(&queue, done, 4), 1);
+	assert_int_equal(glk_queue_pending(&queue), 0);
+}
+
+/* Who never waits has nothing from the kernel, for as long as it likes. */
+static void never_waited(void **state)
+{
+	struct glk_queue queue = queue_at(0);
+	struct gigalock_completion done[PLACES];
+
+	(void)state;
+	for (uint32_t seen = 0; seen < 0xe0000000; seen += 0x20000000) {
+		/* As after so many transfers. */
+		atomic_store(&queue.seen, seen);
+		atomic_store(&queue.submitted, seen + 1);
+		complete(seen);
+		complete(seen + 1);
+		assert_int_equal(glk_queue_reap(&queue, done, PLACES), 1);
+	}
 }
 
 static void refused_options(void **state)
@@ -139,6 +202,9 @@ int main(void)
 		cmocka_unit_test(nothing_is_there_yet),
 		cmocka_unit_test(around_and_around),
 		cmocka_unit_test(wait_looks_first),
+		cmocka_unit_test(what_nobody_submitted),
+		cmocka_unit_test(done_before_it_is_counted),
+		cmocka_unit_test(never_waited),
 		cmocka_unit_test(refused_options),
 		cmocka_unit_test(submit_fails_with_a_reason),
 	};
