@@ -10,14 +10,11 @@
  * A client may hold the channel when the card goes. Its descriptors end with
  * ABORTED, new ones are refused, and the memory stays until it lets go.
  */
-#include <linux/dmaengine.h>
-#include <linux/interrupt.h>
 #include <linux/log2.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
-#include <linux/workqueue.h>
 
-#include "gl.h"
+#include "engine.h"
 
 /* drivers/dma/dmaengine.h is not for modules out of the tree: cookies by hand. */
 
@@ -26,305 +23,13 @@ module_param(dmaengine, int, 0444);
 MODULE_PARM_DESC(dmaengine, "channel for the kernel's dmaengine: 0 none, 1 one, -1 one if the card has 4 or more (-1)");
 
 #define GL_ENGINE_AUTO		4	/* channels, from which one is given */
-#define GL_ENGINE_ENTRIES	256
 
 #if IS_ENABLED(CONFIG_DMA_ENGINE)
-
-/* What a client asked for. */
-struct gl_edesc {
-	struct dma_async_tx_descriptor txd;
-	struct list_head node;
-	u64 src;		/* address, or the pattern of a fill */
-	u64 dst;
-	u64 len;
-	u64 queued;
-	u64 bytes;		/* done */
-	u64 base;		/* BYTES register when it begins */
-	u16 op;
-	struct dmaengine_result result;
-};
-
-/* A chain in the ring. */
-struct gl_ebatch {
-	struct gl_edesc *d;
-	u32 descs;
-	u64 bytes;
-};
-
-struct gl_engine {
-	struct dma_device dma;
-	struct dma_chan chan;
-	struct gl_card *card;
-	struct gl_chan *hw;
-	struct tasklet_struct tasklet;
-	struct work_struct end;
-
-	spinlock_t lock;	/* all below; irqs off */
-	bool live;		/* the registers may be touched */
-	bool gone;		/* for good */
-	bool enabled;
-	struct gl_desc *ring;
-	struct gl_cpl *cpl;
-	dma_addr_t ring_dma;
-	dma_addr_t cpl_dma;
-	u32 entries;
-	u32 tail;
-	u32 done;
-	u32 cpl_seen;
-	u64 put_bytes;
-	struct gl_ebatch batch[GL_ENGINE_ENTRIES];
-	u32 first_batch;
-	u32 batches;
-	struct list_head submitted;	/* of gl_edesc, in order of their cookies */
-	struct list_head issued;
-	struct list_head in_ring;
-	struct list_head finished;	/* their callbacks are to be called */
-	struct list_head terminated;	/* to be freed once the card is quiet */
-};
 
 static struct gl_engine *gl_engine_of(struct dma_chan *chan)
 {
 	return container_of(chan, struct gl_engine, chan);
 }
-
-static struct gl_ebatch *gl_engine_batch(struct gl_engine *eng, u32 n)
-{
-	return &eng->batch[(eng->first_batch + n) % GL_ENGINE_ENTRIES];
-}
-
-/* ---- into the ring; under the spinlock ---- */
-
-static void gl_engine_enable(struct gl_engine *eng)
-{
-	memset(eng->cpl, 0, eng->entries * sizeof(*eng->cpl));
-	eng->tail = 0;
-	eng->done = 0;
-	eng->cpl_seen = 0;
-	eng->batches = 0;
-	eng->put_bytes = 0;
-	/* If it still runs, the card waits for itself. */
-	gl_chan_run(eng->hw, eng->ring_dma, eng->cpl_dma, eng->entries, true);
-	eng->enabled = true;
-}
-
-/* The next piece of @d, as long as the card takes it on both sides. */
-static u64 gl_engine_desc(struct gl_engine *eng, struct gl_edesc *d,
-			  struct gl_desc *desc)
-{
-	u64 boundary = eng->card->boundary;
-	u64 len = min(eng->card->piece, d->len - d->queued);
-	u64 dst = d->dst + d->queued;
-	u64 src = d->src;
-	u16 flags = 0;
-
-	if (boundary)
-		len = min(len, boundary - (dst & (boundary - 1)));
-	if (d->op == GL_OP_H2H) {
-		src += d->queued;
-		if (boundary)
-			len = min(len, boundary - (src & (boundary - 1)));
-	}
-	if (d->txd.flags & DMA_PREP_FENCE && !d->queued)
-		flags = GL_DESC_F_FENCE;
-	desc->op = cpu_to_le16(d->op);
-	desc->flags = cpu_to_le16(flags);
-	desc->cookie = cpu_to_le32(d->txd.cookie);
-	desc->src = cpu_to_le64(src);
-	desc->dst = cpu_to_le64(dst);
-	desc->len = cpu_to_le64(len);
-	d->queued += len;
-	return len;
-}
-
-static struct gl_edesc *gl_engine_next(struct gl_engine *eng)
-{
-	struct gl_edesc *d;
-
-	if (!list_empty(&eng->in_ring)) {
-		d = list_last_entry(&eng->in_ring, struct gl_edesc, node);
-		if (d->queued < d->len)
-			return d;
-	}
-	d = list_first_entry_or_null(&eng->issued, struct gl_edesc, node);
-	if (d) {
-		list_move_tail(&d->node, &eng->in_ring);
-		d->base = eng->put_bytes;
-	}
-	return d;
-}
-
-static void gl_engine_fill(struct gl_engine *eng)
-{
-	u32 most = eng->entries / 2;
-	struct gl_edesc *d;
-	bool any = false;
-
-	if (!eng->live || (list_empty(&eng->issued) && list_empty(&eng->in_ring)))
-		return;
-	if (!eng->enabled)
-		gl_engine_enable(eng);
-	while (eng->entries - (eng->tail - eng->done) >= most &&
-	       (d = gl_engine_next(eng))) {
-		struct gl_ebatch *batch = gl_engine_batch(eng, eng->batches);
-		struct gl_desc *desc = NULL;
-		u16 flags = GL_DESC_F_CPL;
-
-		*batch = (struct gl_ebatch){ .d = d };
-		while (batch->descs < most && d->queued < d->len) {
-			desc = &eng->ring[eng->tail & (eng->entries - 1)];
-			batch->bytes += gl_engine_desc(eng, d, desc);
-			eng->tail++;
-			batch->descs++;
-		}
-		/* Who polls needs none, unless others wait for room. */
-		if (d->txd.flags & DMA_PREP_INTERRUPT || d->queued < d->len ||
-		    eng->tail - eng->done > most)
-			flags |= GL_DESC_F_IRQ;
-		desc->flags |= cpu_to_le16(flags);
-		eng->put_bytes += batch->bytes;
-		eng->batches++;
-		any = true;
-	}
-	if (any)
-		gl_chan_ring(eng->hw, eng->tail);
-}
-
-/* ---- out of it; under the spinlock ---- */
-
-static void gl_engine_complete(struct gl_engine *eng, struct gl_edesc *d,
-			       enum dmaengine_tx_result result)
-{
-	d->result.result = result;
-	d->result.residue = min_t(u64, d->len - d->bytes, U32_MAX);
-	eng->chan.completed_cookie = d->txd.cookie;
-	list_move_tail(&d->node, &eng->finished);
-	tasklet_schedule(&eng->tasklet);
-}
-
-/* Put what is in the ring back, to begin again; the channel stops. */
-static void gl_engine_restart(struct gl_engine *eng)
-{
-	struct gl_edesc *d;
-
-	writel(0, eng->hw->regs + GL_CH_CTRL);
-	eng->enabled = false;
-	eng->batches = 0;
-	list_for_each_entry(d, &eng->in_ring, node) {
-		d->queued = 0;
-		d->bytes = 0;
-	}
-	list_splice_init(&eng->in_ring, &eng->issued);
-}
-
-static void gl_engine_abort(struct gl_engine *eng, struct list_head *list)
-{
-	while (!list_empty(list))
-		gl_engine_complete(eng, list_first_entry(list, struct gl_edesc, node),
-				   DMA_TRANS_ABORTED);
-}
-
-static bool gl_engine_take(struct gl_engine *eng)
-{
-	bool any = false;
-
-	while (eng->live && eng->batches) {
-		struct gl_cpl *cpl = &eng->cpl[eng->cpl_seen & (eng->entries - 1)];
-		struct gl_ebatch *batch = gl_engine_batch(eng, 0);
-		struct gl_edesc *d = batch->d;
-		u32 status;
-
-		if (le32_to_cpu(READ_ONCE(cpl->seq)) != eng->cpl_seen + 1)
-			break;
-		/* The card writes seq last: read the rest after it. */
-		dma_rmb();
-		any = true;
-		eng->cpl_seen++;
-		eng->first_batch = (eng->first_batch + 1) % GL_ENGINE_ENTRIES;
-		eng->batches--;
-		eng->done += batch->descs;
-		status = le32_to_cpu(cpl->status);
-		d->bytes += min(le64_to_cpu(cpl->bytes), batch->bytes);
-		if (status || le32_to_cpu(cpl->cookie) != d->txd.cookie) {
-			gl_engine_complete(eng, d,
-					   status == GL_ERR_HOST_READ ?
-					   DMA_TRANS_READ_FAILED :
-					   status == GL_ERR_HOST_WRITE ?
-					   DMA_TRANS_WRITE_FAILED :
-					   DMA_TRANS_ABORTED);
-			gl_engine_restart(eng);
-			break;
-		}
-		if (d->bytes == d->len)
-			gl_engine_complete(eng, d, DMA_TRANS_NOERROR);
-	}
-	return any;
-}
-
-/* ---- the channel's user ---- */
-
-static void gl_engine_reap(struct gl_chan *chan)
-{
-	struct gl_engine *eng = chan->priv;
-	unsigned long flags;
-
-	spin_lock_irqsave(&eng->lock, flags);
-	if (!gl_engine_take(eng) && eng->live && eng->batches &&
-	    gl_chan_lost(eng->hw)) {
-		/* Halted or reset behind our back: the first one pays for it. */
-		gl_engine_complete(eng, list_first_entry(&eng->in_ring,
-							 struct gl_edesc, node),
-				   DMA_TRANS_ABORTED);
-		gl_engine_restart(eng);
-	}
-	gl_engine_fill(eng);
-	spin_unlock_irqrestore(&eng->lock, flags);
-}
-
-static void gl_engine_halt(struct gl_chan *chan)
-{
-	struct gl_engine *eng = chan->priv;
-	unsigned long flags;
-
-	spin_lock_irqsave(&eng->lock, flags);
-	gl_engine_take(eng);
-	eng->live = false;
-	eng->enabled = false;
-	spin_unlock_irqrestore(&eng->lock, flags);
-}
-
-static void gl_engine_stopped(struct gl_chan *chan)
-{
-	struct gl_engine *eng = chan->priv;
-	unsigned long flags;
-
-	spin_lock_irqsave(&eng->lock, flags);
-	eng->batches = 0;
-	gl_engine_abort(eng, &eng->in_ring);
-	if (chan->dead) {
-		eng->gone = true;
-		gl_engine_abort(eng, &eng->issued);
-		gl_engine_abort(eng, &eng->submitted);
-	}
-	spin_unlock_irqrestore(&eng->lock, flags);
-}
-
-static void gl_engine_wake(struct gl_chan *chan)
-{
-	struct gl_engine *eng = chan->priv;
-	unsigned long flags;
-
-	spin_lock_irqsave(&eng->lock, flags);
-	eng->live = !chan->dead;
-	gl_engine_fill(eng);
-	spin_unlock_irqrestore(&eng->lock, flags);
-}
-
-static const struct gl_chan_user gl_engine_user = {
-	.reap = gl_engine_reap,
-	.halt = gl_engine_halt,
-	.stopped = gl_engine_stopped,
-	.wake = gl_engine_wake,
-};
 
 /* ---- the client's side ---- */
 
@@ -436,7 +141,8 @@ static void gl_engine_issue_pending(struct dma_chan *chan)
 /* Bytes of @cookie still to go; under the spinlock. */
 static u32 gl_engine_residue(struct gl_engine *eng, dma_cookie_t cookie)
 {
-	struct list_head *lists[] = { &eng->in_ring, &eng->issued, &eng->submitted };
+	struct list_head *lists[] = { &eng->in_ring, &eng->failing, &eng->issued,
+				      &eng->submitted };
 	struct gl_edesc *d;
 	unsigned int i;
 	u64 moved;
@@ -458,6 +164,21 @@ static u32 gl_engine_residue(struct gl_engine *eng, dma_cookie_t cookie)
 	return 0;
 }
 
+/* Among the last that did; under the spinlock. */
+static bool gl_engine_has_failed(struct gl_engine *eng, dma_cookie_t cookie,
+				 u32 *residue)
+{
+	unsigned int i;
+
+	for (i = 0; i < GL_ENGINE_FAILED; i++) {
+		if (eng->failed[i].cookie == cookie) {
+			*residue = eng->failed[i].residue;
+			return true;
+		}
+	}
+	return false;
+}
+
 static enum dma_status gl_engine_tx_status(struct dma_chan *chan, dma_cookie_t cookie,
 					   struct dma_tx_state *state)
 {
@@ -473,6 +194,8 @@ static enum dma_status gl_engine_tx_status(struct dma_chan *chan, dma_cookie_t c
 	status = dma_async_is_complete(cookie, chan->completed_cookie, chan->cookie);
 	if (status != DMA_COMPLETE && state)
 		residue = gl_engine_residue(eng, cookie);
+	else if (status == DMA_COMPLETE && gl_engine_has_failed(eng, cookie, &residue))
+		status = DMA_ERROR;
 	dma_set_tx_state(state, chan->completed_cookie, chan->cookie, residue);
 	spin_unlock_irqrestore(&eng->lock, flags);
 	return status;
@@ -489,6 +212,7 @@ static int gl_engine_terminate_all(struct dma_chan *chan)
 		writel(0, eng->hw->regs + GL_CH_CTRL);
 	eng->enabled = false;
 	eng->batches = 0;
+	list_splice_tail_init(&eng->failing, &eng->terminated);
 	list_splice_tail_init(&eng->in_ring, &eng->terminated);
 	list_splice_tail_init(&eng->issued, &eng->terminated);
 	list_splice_tail_init(&eng->submitted, &eng->terminated);
@@ -501,26 +225,18 @@ static void gl_engine_synchronize(struct dma_chan *chan)
 	struct gl_engine *eng = gl_engine_of(chan);
 	struct gl_chan *hw = eng->hw;
 	unsigned long flags;
-	bool wait = false;
+	bool enabled;
 	LIST_HEAD(list);
 
 	mutex_lock(&hw->lock);
 	spin_lock_irqsave(&eng->lock, flags);
 	/* If it has been enabled again, it was quiet in between. */
-	if (eng->live && !eng->enabled && hw->running) {
-		eng->live = false;
-		wait = true;
-	}
+	enabled = eng->enabled;
 	spin_unlock_irqrestore(&eng->lock, flags);
-	if (wait)
-		gl_chan_stop(hw);
+	if (!enabled && hw->running)
+		gl_engine_quiesce(eng);
 	spin_lock_irqsave(&eng->lock, flags);
-	if (wait) {
-		eng->live = !hw->dead;
-		eng->gone |= hw->dead;
-	}
 	list_splice_init(&eng->terminated, &list);
-	gl_engine_fill(eng);
 	spin_unlock_irqrestore(&eng->lock, flags);
 	mutex_unlock(&hw->lock);
 	gl_engine_free_list(&list);
@@ -535,6 +251,7 @@ static int gl_engine_alloc_chan(struct dma_chan *chan)
 		return -ENODEV;
 	chan->cookie = DMA_MIN_COOKIE;
 	chan->completed_cookie = DMA_MIN_COOKIE;
+	memset(eng->failed, 0, sizeof(eng->failed));
 	return eng->entries;
 }
 
@@ -560,7 +277,7 @@ static void gl_engine_free_rings(struct gl_engine *eng)
 	eng->cpl = NULL;
 }
 
-static struct workqueue_struct *gl_engine_wq;
+struct workqueue_struct *gl_engine_wq;
 
 static bool gl_engine_none(struct dma_chan *chan, void *param)
 {
@@ -637,9 +354,11 @@ static int gl_engine_make(struct gl_card *card)
 	INIT_LIST_HEAD(&eng->submitted);
 	INIT_LIST_HEAD(&eng->issued);
 	INIT_LIST_HEAD(&eng->in_ring);
+	INIT_LIST_HEAD(&eng->failing);
 	INIT_LIST_HEAD(&eng->finished);
 	INIT_LIST_HEAD(&eng->terminated);
 	tasklet_setup(&eng->tasklet, gl_engine_tasklet);
+	INIT_DELAYED_WORK(&eng->look, gl_engine_look);
 	INIT_WORK(&eng->end, gl_engine_end);
 	gl_engine_describe(eng);
 	eng->ring = dma_alloc_coherent(gl_dev(card), eng->entries * sizeof(*eng->ring),
@@ -694,6 +413,7 @@ void gl_engine_remove(struct gl_card *card)
 	if (!eng)
 		return;
 	card->engine = NULL;
+	cancel_delayed_work_sync(&eng->look);
 	/* Who looks at all channels must not find it there any more. */
 	mutex_lock(&eng->hw->lock);
 	gl_chan_give_back(eng->hw);

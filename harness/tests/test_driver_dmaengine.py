@@ -36,14 +36,16 @@ def need_dmatest(g: Guest) -> None:
         pytest.skip("this kernel has no dmatest")
 
 
-def start(g: Guest, memset: bool = False, polled: bool = False, iterations: int = 100) -> None:
+def start(
+    g: Guest, memset: bool = False, polled: bool = False, iterations: int = 100, threads: int = 2
+) -> None:
     values = {
         "dmatest": int(memset),
         "polled": "NY"[polled],
         "iterations": iterations,
         "test_buf_size": 65536,
         # A polling thread ends with terminate_all, which the other would feel.
-        "threads_per_chan": 1 if polled else 2,
+        "threads_per_chan": 1 if polled else threads,
         "timeout": 5000,
         "channel": "dma0chan0",
         "run": 1,
@@ -90,6 +92,50 @@ def test_dmatest_would_notice(guest: Guest) -> None:
         guest.qmp("qom-set", path=CARD, property="fault", value="none")
     start(guest, iterations=10)
     assert finish(guest) == [0, 0]
+
+
+LIES = ["seq", "cookie", "bytes", "short", "status"]
+
+
+@pytest.mark.parametrize("polled", [False, True], ids=["callback", "polled"])
+@pytest.mark.parametrize("lie", LIES)
+def test_a_card_that_lies(guest: Guest, lie: str, polled: bool) -> None:
+    """A completion of another, of too many or too few bytes, of an unknown error, or none at all:
+    that one test fails, of an error and not of its time, and all others are well."""
+    need_dmatest(guest)
+    # Who has seen a failure ends with terminate_all.
+    start(guest, polled=polled, iterations=0, threads=1)
+    try:
+        for _ in range(2):
+            guest.qmp("qom-set", path=CARD, property="forge", value=lie)
+            end = time.monotonic() + 20
+            while guest.qmp("qom-get", path=CARD, property="forge") != "none":
+                assert time.monotonic() < end, "dmatest stands still"
+                time.sleep(0.05)
+            time.sleep(0.6)  # a completion that is lost is missed after a quarter of a second
+        said = guest.run("dmesg").stdout
+    finally:
+        guest.qmp("qom-set", path=CARD, property="forge", value="none")
+        # Who is stopped in a test may take that for a failure, too.
+        stopped = guest.run(f"echo 0 > {DMATEST}/run", timeout=60)
+    assert stopped.ok, stopped.stderr
+    finish(guest, threads=1)
+    # One that polls takes every end but a good one for none in time.
+    how = "test timed out" if polled else "completion error status"
+    assert re.findall(r"result #\d+: '(.*)'", said) == [how] * 2, said
+    start(guest)
+    assert finish(guest) == [0, 0]
+
+
+def test_without_interrupts(guest: Guest) -> None:
+    """One that is lost costs time, and not the copy."""
+    need_dmatest(guest)
+    guest.qmp("qom-set", path=CARD, property="fault", value="no-irq")
+    try:
+        start(guest, iterations=3)
+        assert finish(guest) == [0, 0]
+    finally:
+        guest.qmp("qom-set", path=CARD, property="fault", value="none")
 
 
 def test_a_reset_amid_dmatest(guest: Guest) -> None:

@@ -89,6 +89,7 @@ typedef enum GLForge {
     GL_FORGE_SEQ,           /* another number: nobody finds the record */
     GL_FORGE_COOKIE,        /* of no descriptor */
     GL_FORGE_BYTES,         /* more than was asked for */
+    GL_FORGE_SHORT,         /* fewer than were moved */
     GL_FORGE_STATUS,        /* one that does not exist */
     GL_FORGE_STRAY,         /* behind it one more, of nothing */
     GL_FORGE__MAX,

@@ -44,6 +44,7 @@ static const char *const forge_names[GL_FORGE__MAX] = {
     [GL_FORGE_SEQ] = "seq",
     [GL_FORGE_COOKIE] = "cookie",
     [GL_FORGE_BYTES] = "bytes",
+    [GL_FORGE_SHORT] = "short",
     [GL_FORGE_STATUS] = "status",
     [GL_FORGE_STRAY] = "stray",
 };
@@ -64,7 +65,8 @@ static void gl_set_forge(Object *obj, const char *value, Error **errp)
         }
     }
     known = g_strjoin(", ", forge_names[0], forge_names[1], forge_names[2],
-                      forge_names[3], forge_names[4], forge_names[5], NULL);
+                      forge_names[3], forge_names[4], forge_names[5],
+                      forge_names[6], NULL);
     error_setg(errp, "forge '%s' is not known; known are: %s", value, known);
 }
 
@@ -140,7 +142,7 @@ void gl_knobs_class_init(ObjectClass *klass)
         "misbehave: none, no-copy, wrong-place, corrupt, no-irq, hang");
     object_class_property_add_str(klass, "forge", gl_get_forge, gl_set_forge);
     object_class_property_set_description(klass, "forge",
-        "lie in the next completion record: none, seq, cookie, bytes, status, "
+        "lie in the next completion record: none, seq, cookie, bytes, short, status, "
         "stray");
     gl_add_counter(klass, "stat-bytes", offsetof(GLChannel, stat_bytes),
                    "payload bytes moved");

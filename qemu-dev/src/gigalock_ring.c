@@ -129,6 +129,9 @@ static uint32_t gl_forge(GLChannel *ch, struct gl_cpl *cpl, uint8_t *p)
     case GL_FORGE_BYTES:
         cpl->bytes = cpu_to_le64(ch->run.chain_bytes + TiB);
         break;
+    case GL_FORGE_SHORT:
+        cpl->bytes = cpu_to_le64(ch->run.chain_bytes / 2);
+        break;
     case GL_FORGE_STATUS:
         cpl->status = cpu_to_le32(0x7f);
         break;

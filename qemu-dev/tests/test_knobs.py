@@ -198,6 +198,7 @@ FORGED = {
     "seq": {"seq": 2 + 0x1000},
     "cookie": {"cookie": 77 ^ 0xFFFFFFFF},
     "bytes": {"bytes": 100 + (1 << 40)},
+    "short": {"bytes": 50},
     "status": {"status": 0x7F},
 }
 
