@@ -22,7 +22,7 @@ KERNEL_TESTS ?= $(patsubst $(TOP)/%,%,$(wildcard $(TOP)/harness/tests/test_boot.
 # What runs on the debug kernel: whatever drives the driver. Not what measures, counts bytes
 # that are free, or locks one page at several places; docs/kernels.md says why.
 DEBUG_TESTS ?= $(patsubst %,harness/tests/test_%.py,debug_kernel driver driver_xfer driver_queue \
-	driver_dmabuf driver_hugetlb driver_no_memory driver_races lock_ends reasons)
+	driver_recovery driver_dmabuf driver_hugetlb driver_no_memory driver_races lock_ends reasons)
 TESTS  ?= qemu-dev/tests guest-image/tests userlib/tests harness/tests
 JOBS   ?= 2
 
