@@ -270,15 +270,6 @@ bool gl_card_translates(struct gl_card *card);
 u64 gl_card_dma_limit(struct gl_card *card);
 size_t gl_buddy_max(void);
 
-/* ---- resets, errors of the bus, sleep (recover.c) ---- */
-
-extern const struct pci_error_handlers gl_err_handlers;
-extern const struct dev_pm_ops gl_pm_ops;
-
-int gl_recovery_init(void);
-void gl_recovery_card_init(struct gl_card *card);
-void gl_recovery_card_remove(struct gl_card *card);
-
 /* ---- open files (chardev.c) ---- */
 
 struct gl_file {

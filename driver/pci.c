@@ -11,6 +11,7 @@
 
 #include "compat.h"
 #include "gl.h"
+#include "recover.h"
 
 size_t gl_buddy_max(void)
 {

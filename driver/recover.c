@@ -8,6 +8,7 @@
 #include <linux/moduleparam.h>
 
 #include "gl.h"
+#include "recover.h"
 
 #define GL_RECOVERY_MOST_S	3600
 
