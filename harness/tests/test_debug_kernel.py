@@ -82,3 +82,13 @@ def test_nothing_is_forgotten(tmp_path: Path) -> None:
         assert forgotten(g) == ""
         still_looking(g)
         assert g.unexpected_lines() == []
+
+
+def test_no_failed_allocation_leaves_another_behind(tmp_path: Path) -> None:
+    """Every one of them fails once: what was had before it must be given back."""
+    config = GuestConfig(ram_mib=512, cmdline_extra=["kmemleak=on"])
+    with Guest(config, tmp_path) as g:
+        forgotten(g)
+        assert g.run(f"echo clear > {KMEMLEAK}").ok
+        run_tap(g, "gl-fail-nth coherent contig-range sg chunked dmabuf calls", timeout=400)
+        assert forgotten(g) == ""
