@@ -61,8 +61,10 @@ def guest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
 
 @pytest.fixture(scope="module")
 def slot(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    """Of its own: Linux takes two locks of its slots in one order to reset one after an error,
-    and in another when its card is gone, and lockdep reports a kernel that did both."""
+    """Of its own: a slot is taken out of and put into service, not only reset."""
+    if default_kernel() == "debug":
+        # Between its own reset_lock and pci_rescan_remove_lock, whatever card it is.
+        pytest.skip("lockdep reports this kernel's slot driver as soon as a card is gone")
     with booted(tmp_path_factory.mktemp("slot")) as g:
         yield g
 
