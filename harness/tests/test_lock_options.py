@@ -178,10 +178,17 @@ def test_memory_is_looked_for_below_the_width(guest: Guest) -> None:
     """16 MiB are what 24 bits reach: memory comes from there while it lasts, then the reason
     says how high it would lie."""
     assert works(guest, "contig-range", "4M", width=24)
-    assert works(guest, "chunked", "1M", width=24)
+    # The lab kernel has no zone that keeps memory there: what comes by itself lies higher.
+    kept = re.search(r"zone +DMA ", guest.run("cat /proc/buddyinfo").stdout) is not None
+    if kept:
+        assert works(guest, "chunked", "1M", width=24)
+    else:
+        why = fails(guest, "chunked", "1M", width=24)
+        assert (why["reason"], why["stage"]) == ("address-width", "allocate")
+        assert why["limit"] == 2**24 - 1 < why["request"]
     why = fails(guest, "coherent", "4M", width=24, keep=8)
     assert (why["reason"], why["errno"], why["unit"]) == ("address-width", errno.ERANGE, "address")
-    assert why["held"] >= 1
+    assert why["held"] >= 1 if kept else why["held"] == 0
     assert why["limit"] == 2**24 - 1 < why["request"]
 
 

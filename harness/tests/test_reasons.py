@@ -27,6 +27,8 @@ KILLED = [
     r"gl-lock invoked oom-killer",
     r"oom-kill:.*task=gl-lock,",
     r"(Memory cgroup out|Out) of memory: Killed process \d+ \(gl-lock\)",
+    # The page that it was at.
+    r"gl-lock: page allocation failure: order:0, mode:\w+\(GFP_HIGHUSER\|",
 ]
 INJECT = "/sys/kernel/debug/gigalock/gigalock0/inject"
 

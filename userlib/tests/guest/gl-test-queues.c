@@ -21,6 +21,7 @@
 #define TO_CARD GIGALOCK_DIR_TO_CARD
 #define FROM_CARD GIGALOCK_DIR_FROM_CARD
 #define PLACES 64
+#define ANY_PIECES 16384	/* room for 48 MiB with every page apart */
 #define ERR_COMPARE 0x0c	/* the card's code, see its datasheet */
 #define HOLD_AT (5 * MIB + 12345)
 
@@ -356,7 +357,7 @@ static void time_limit_of_a_wait(uint32_t flags)
 {
 	struct glk_card *card = open_card();
 	struct glk_lock *lock = lock_memory(card, SG, 16 * MIB, BOTH, NULL);
-	struct glk_queue *queue = new_queue(card, 16, flags);
+	struct glk_queue *queue = new_queue(card, ANY_PIECES, flags);
 	struct gigalock_queue_entry e = entry(lock, TO_CARD, 0, 16 * MIB);
 	struct gigalock_completion done;
 
@@ -478,7 +479,7 @@ static void lock_in_flight_is_busy(void)
 {
 	struct glk_card *card = open_card();
 	struct glk_lock *lock = lock_memory(card, SG, 16 * MIB, BOTH, NULL);
-	struct glk_queue *queue = new_queue(card, 16, 0);
+	struct glk_queue *queue = new_queue(card, ANY_PIECES, 0);
 	struct gigalock_queue_entry e = entry(lock, TO_CARD, 0, 16 * MIB);
 	struct gigalock_completion done;
 
@@ -497,7 +498,7 @@ static void freed_in_flight(void)
 {
 	struct glk_card *card = open_card();
 	struct glk_lock *lock = lock_memory(card, SG, 16 * MIB, BOTH, NULL);
-	struct glk_queue *queue = new_queue(card, 16, 0);
+	struct glk_queue *queue = new_queue(card, ANY_PIECES, 0);
 	struct gigalock_queue_entry e[3];
 
 	for (int i = 0; i < 3; i++)
@@ -526,7 +527,7 @@ static void killed_with_a_queue(void)
 	if (pid == 0) {
 		struct glk_card *card = open_card();
 		struct glk_lock *lock = lock_memory(card, SG, 16 * MIB, BOTH, NULL);
-		struct glk_queue *queue = new_queue(card, 16, 0);
+		struct glk_queue *queue = new_queue(card, ANY_PIECES, 0);
 		struct gigalock_queue_entry e = entry(lock, TO_CARD, 0, 16 * MIB);
 
 		hold_card(HOLD_AT);
