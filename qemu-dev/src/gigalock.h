@@ -253,6 +253,7 @@ typedef struct GLShare {
     uint64_t next;          /* (*) where the next share begins */
     bool open;              /* helpers may begin */
     unsigned helpers;
+    unsigned round;         /* how many there have been */
 } GLShare;
 
 typedef struct GLLink {

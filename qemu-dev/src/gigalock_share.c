@@ -42,14 +42,15 @@ void gl_share_help(GLState *s)
     gl_copy_shares(share);
     qemu_mutex_lock(&s->lock);
     if (!--share->helpers) {
-        qemu_cond_signal(&s->shared);
+        /* Who waits may be several: the next block needs only the lock. */
+        qemu_cond_broadcast(&s->shared);
     }
 }
 
 void gl_share_copy(GLState *s, uint8_t *to, const uint8_t *from, uint64_t len)
 {
     GLShare *share = &s->share;
-    unsigned n;
+    unsigned n, round;
 
     if (len < GL_LARGE || !qatomic_read(&s->idle) ||
         (to < from + len && from < to + len)) {
@@ -69,6 +70,7 @@ void gl_share_copy(GLState *s, uint8_t *to, const uint8_t *from, uint64_t len)
     share->len = len;
     share->next = 0;
     share->open = true;
+    round = ++share->round;
     n = MIN(s->idle, GL_HELPERS_MAX);
     while (n--) {
         qemu_cond_signal(&s->work);
@@ -79,7 +81,8 @@ void gl_share_copy(GLState *s, uint8_t *to, const uint8_t *from, uint64_t len)
 
     qemu_mutex_lock(&s->lock);
     share->open = false;
-    while (share->helpers) {
+    /* Once all of them had left, another block may have found helpers. */
+    while (share->helpers && share->round == round) {
         qemu_cond_wait(&s->shared, &s->lock);
     }
     qemu_mutex_unlock(&s->lock);

@@ -262,6 +262,22 @@ def test_two_large_blocks_at_once(shared):
             ram[at : at + size] = bytes(size)
 
 
+def test_many_large_blocks_at_once(shared):
+    """Who waits for its helpers is told, though the next block has helpers already."""
+    card, _ = shared("channels=2,workers=3,card-mem=64M")
+    size, n = 2 * MIB, 32
+    for ch in (0, 1):
+        card.enable(ch, log2=8)
+    for _ in range(100):
+        for ch in (0, 1):
+            for _ in range(n):
+                card.put(ch, H2C, BUF + ch * size, ch * size, size)
+            card.ring(ch)
+        for ch in (0, 1):
+            for _ in range(n):
+                assert card.wait(ch).status == 0
+
+
 def test_a_worker_does_not_look_out_for_long(start):
     """After its work it waits for more without sleep, but then it sleeps."""
     card = start("channels=2,workers=2", extra=["-name", "test,debug-threads=on"])
