@@ -82,7 +82,7 @@ static u32 gl_pin_look(unsigned long addr, bool write)
 	else if (vma && vma->vm_flags & VM_READ && vma->vm_flags & VM_MAYSHARE &&
 		 vma->vm_file &&
 		 (vma->vm_pgoff << PAGE_SHIFT) + (addr - vma->vm_start) <
-		 i_size_read(file_inode(vma->vm_file)))
+		 i_size_read(vma->vm_file->f_mapping->host))
 		/* The page is there: it is the kind of file that is refused. */
 		reason = GIGALOCK_REASON_UNPINNABLE;
 	mmap_read_unlock(current->mm);

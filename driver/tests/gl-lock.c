@@ -10,6 +10,7 @@
  *   of       DMABUF: what to import: a lock by the strategy of that name (chunked),
  *            udmabuf, or system (a heap); as long as bytes
  *   of-node  that lock's memory is of this node
+ *   file     SG: lock a shared mapping of that file, from its beginning on
  *   align    SG, HUGETLB: start that many bytes behind a page boundary; the
  *            memory is this program's
  *   touch    so many times, map it (unless flags say not to), check that every
@@ -38,6 +39,7 @@ static struct gigalock_failure why;
 static uint64_t align, touch, times = 1, fail, hold, keep = 1;
 static uint64_t of_node = UINT64_MAX;
 static const char *of = "chunked";
+static const char *file;
 static uint64_t dirty = UINT64_MAX;
 
 static uint64_t number(const char *text)
@@ -76,6 +78,10 @@ static void option(const char *arg)
 		of = value + 1;
 		return;
 	}
+	if (!strncmp(arg, "file=", 5)) {
+		file = value + 1;
+		return;
+	}
 	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
 		uint64_t n;
 
@@ -107,6 +113,21 @@ static uint8_t *get_memory(uint32_t strategy, uint64_t bytes)
 
 	if (mem == MAP_FAILED)
 		bail("mmap");
+	return mem;
+}
+
+/* A page of it is there, so that only its kind can be in the way. */
+static uint8_t *get_file(uint64_t bytes)
+{
+	int from = open(file, O_RDWR);
+	uint8_t *mem;
+
+	if (from < 0)
+		bail("%s", file);
+	mem = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, from, 0);
+	if (mem == MAP_FAILED)
+		bail("mmap of %s", file);
+	*(volatile uint8_t *)mem = 1;
 	return mem;
 }
 
@@ -200,7 +221,8 @@ int main(int argc, char **argv)
 	if (fd < 0)
 		bail("/dev/gigalock0");
 	if (of_user(want.strategy))
-		want.user_addr = (uintptr_t)get_memory(want.strategy, want.bytes + align) + align;
+		want.user_addr = align + (uintptr_t)(file ? get_file(want.bytes + align) :
+					get_memory(want.strategy, want.bytes + align));
 	if (want.strategy == GIGALOCK_STRATEGY_DMABUF && !want.fd)
 		want.fd = get_dmabuf();
 	for (uint64_t n = 0; n < fail; n++)

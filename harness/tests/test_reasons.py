@@ -18,9 +18,10 @@ import pytest
 from gigalock_harness.guest import Guest, GuestConfig
 from gigalock_harness.inguest import TESTS, tool
 from gigalock_harness.qemu_args import default_kernel
-from rawlock import arguments, works
+from rawlock import arguments, fails, need_kernel, works
 
 MIB, GIB = 2**20, 2**30
+DISK = "/dev/vda"
 LOW_HALF = ["-machine", "max-ram-below-4g=512M"]
 # What the kernel says of it when gl-lock is what it kills.
 KILLED = [
@@ -310,6 +311,28 @@ def test_killed_with_movable_memory_free(tmp_path: Path) -> None:
         assert works(g, "sg", "64M")
         assert available(g) > there - 16 * MIB
         assert g.unexpected_lines(allowed=KILLED) == []
+
+
+@pytest.mark.parametrize("kernel", ["lab", "6.12"])
+def test_a_disk_shared_with_the_kernel(tmp_path: Path, kernel: str) -> None:
+    """Cause 31: the kernel writes back what such a mapping changes, and since 6.5 lets no card
+    change it behind its back. A file in memory has no such place."""
+    need_kernel(kernel)
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(8 * MIB))
+    drive = [f"file={disk},format=raw,if=none,id=disk", "virtio-blk-pci,drive=disk"]
+    extra = ["-drive", drive[0], "-device", drive[1]]
+    with Guest(GuestConfig(ram_mib=512, kernel=kernel, extra_qemu=extra), tmp_path / "guest") as g:
+        g.run("modprobe virtio_blk")
+        assert g.run(f"dd if=/dev/zero of=/tmp/file bs=1M count=4 && ls {DISK}", timeout=20).ok
+        assert works(g, "sg", "4M", file="/tmp/file")
+        release = g.run("uname -r").stdout.split(".")
+        if (int(release[0]), int(release[1])) < (6, 5):
+            assert works(g, "sg", "4M", file=DISK)
+            return
+        why = fails(g, "sg", "4M", file=DISK)
+        assert (why["reason"], why["stage"], why["errno"]) == ("unpinnable", "pin", errno.EFAULT)
+        assert works(g, "sg", "4M", file=DISK, direction=1)  # to the card alone
 
 
 def test_swiotlb_segment_and_full(tmp_path: Path) -> None:
