@@ -74,8 +74,8 @@ def test_a_build_stays_in_its_place_and_follows_changes(
     # A driver that changed is in the guest, and what doesn't depend on it is left alone.
     clone.change(
         "driver/pci.c",
-        "int err = gl_chardev_init();\n",
-        'int err = gl_chardev_init();\n\n\tpr_info("rebuilt and here\\n");\n',
+        "int err = gl_recovery_init();\n",
+        'int err = gl_recovery_init();\n\n\tpr_info("rebuilt and here\\n");\n',
     )
     driver_s = clone.make("image")
     second = stamps(clone)
